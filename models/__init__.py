@@ -1,0 +1,1 @@
+"""Language models: prompts, engines and (at night) learning. Knows nothing of Discord or SQLite."""

@@ -1,0 +1,28 @@
+"""What can go wrong with a model, each told in one sentence that says what to do.
+
+ModelError
+|- ModelUnavailable    the weights can't be fetched, are damaged, or are of no known kind
+|- QueueFull           too many requests wait; the asker should try again in a moment
+|- PromptTooLong       what can't be dropped (instructions and the newest message) exceeds the context
+`- EngineFailed        the engine broke while it generated
+"""
+
+
+class ModelError(Exception):
+    """Root of every error that models raises on purpose; `str()` is fit for a person."""
+
+
+class ModelUnavailable(ModelError):
+    pass
+
+
+class QueueFull(ModelError):
+    pass
+
+
+class PromptTooLong(ModelError):
+    pass
+
+
+class EngineFailed(ModelError):
+    pass

@@ -1,0 +1,150 @@
+"""Turns to the token ids of a prompt, within a budget; the same code serves and trains.
+
+Decides which turns a model sees and in what order; models/tokenizer and the model's own template decide how they look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from models.chat_template import TemplateRejected
+from models.errors import PromptTooLong
+from models.tokenizer import ModelTokenizer
+from models.types import Role, Turn
+
+PROMPT_VERSION = 1  # stored with every reply: raise it when the same turns would give other ids
+
+LEFT_OUT = "(Earlier messages are left out.)"
+_YOU_BEGAN = "(You spoke first.)"
+_GO_ON = "(Please continue.)"
+_CACHED_COUNTS = 8192
+_EXCHANGE = (Turn(Role.USER, "x"), Turn(Role.ASSISTANT, "x"))
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """`dropped` counts the oldest turns that were left out."""
+
+    token_ids: tuple[int, ...]
+    dropped: int
+
+
+class PromptBuilder:
+    """Builds prompts for one model. Raises ModelUnavailable if its chat template can't show a plain conversation."""
+
+    def __init__(self, tokenizer: ModelTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._count = lru_cache(maxsize=_CACHED_COUNTS)(lambda text: len(tokenizer.encode_text(text)))
+        pair, pair_and_user, two_pairs = (
+            len(tokenizer.render(turns)) for turns in (_EXCHANGE, (*_EXCHANGE, _EXCHANGE[0]), _EXCHANGE * 2)
+        )
+        self._turn_tokens = {Role.USER: pair_and_user - pair, Role.ASSISTANT: two_pairs - pair_and_user}
+        try:
+            tokenizer.render([Turn(Role.SYSTEM, "x"), Turn(Role.USER, "x")])
+            self._has_system_role = True
+        except TemplateRejected:
+            self._has_system_role = False
+
+    def build(
+        self, system: str, turns: Sequence[Turn], *, budget: int, refit: int, earlier_left_out: bool = False
+    ) -> Prompt:
+        """Lay out `turns` (one per message, oldest first, the newest last) in at most `budget` tokens.
+
+        If they don't all fit, the oldest are left out and the first turn that stays says so. The cut moves only when
+        `budget` overflows, and then far enough to fit into `refit`: in between, prompts grow at their end alone and
+        the prefix cache hits. `earlier_left_out` says that turns before these were left out by the caller. Adjacent
+        turns of one role become one. Raises PromptTooLong if the newest turn alone does not fit.
+        """
+        if not turns:
+            raise ValueError("a prompt needs at least one turn")
+        start = 0
+        ids = self._render(system, turns, left_out=earlier_left_out)
+        if len(ids) > budget:
+            start = self._cut(system, turns, budget=budget, refit=refit)
+            ids = self._render(system, turns[start:], left_out=True)
+        while len(ids) > budget:  # the cut goes by counts of single turns, which are a token or so off
+            if start == len(turns) - 1:
+                raise PromptTooLong(
+                    f"The newest message and the instructions take {len(ids)} tokens and {budget} fit; "
+                    "shorten the message or raise CONTEXT_TOKENS."
+                )
+            start = _next_start(turns, start)
+            ids = self._render(system, turns[start:], left_out=True)
+        return Prompt(tuple(ids), dropped=start)
+
+    def continuation(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], ended: bool) -> tuple[int, ...]:
+        """Return the prompt that carries a reply on: where it broke off, or if it `ended`, after a request to go on."""
+        said = self._without_ends(completion_ids)
+        return (*prompt_ids, *said, *(self._after_reply() if ended else ()))
+
+    def training_example(
+        self, prompt_ids: Sequence[int], completion_ids: Sequence[int]
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return ids and a mask of the same length: 1 on the completion and the token that ends its turn."""
+        learned = (*self._without_ends(completion_ids), self._end_of_turn())
+        return (*prompt_ids, *learned), (0,) * len(prompt_ids) + (1,) * len(learned)
+
+    def _render(self, system: str, turns: Sequence[Turn], *, left_out: bool) -> list[int]:
+        merged = _merged(turns)
+        if merged[0].role is Role.ASSISTANT:
+            # Templates demand that a user begins; what the model said first is context all the same.
+            merged.insert(0, Turn(Role.USER, LEFT_OUT if left_out else _YOU_BEGAN))
+        elif left_out:
+            merged[0] = replace(merged[0], content=f"{LEFT_OUT}\n{merged[0].content}")
+        if not system:
+            return self._tokenizer.render(merged)
+        if self._has_system_role:
+            return self._tokenizer.render([Turn(Role.SYSTEM, system), *merged])
+        merged[0] = replace(merged[0], content=f"{system}\n\n{merged[0].content}")
+        return self._tokenizer.render(merged)
+
+    def _cut(self, system: str, turns: Sequence[Turn], *, budget: int, refit: int) -> int:
+        """Return where to start, as if every turn had been a prompt of its own: so the next prompt cuts there too."""
+        costs = [self._count(turn.content) + self._turn_tokens[turn.role] for turn in turns]
+        fixed = len(self._render(system, [Turn(Role.USER, "")], left_out=True))
+        start, total = 0, fixed
+        for index, cost in enumerate(costs):
+            total += cost
+            if total > budget:
+                while start < index and total > refit:
+                    total -= costs[start]
+                    start += 1
+                while start < index and turns[start].role is Role.ASSISTANT:
+                    total -= costs[start]
+                    start += 1
+        return start
+
+    def _without_ends(self, completion_ids: Sequence[int]) -> tuple[int, ...]:
+        end = len(completion_ids)
+        while end and completion_ids[end - 1] in self._tokenizer.end_ids:
+            end -= 1
+        return tuple(completion_ids[:end])
+
+    def _after_reply(self) -> list[int]:
+        """Return what the template puts between a reply and the next one when the member says `_GO_ON`."""
+        return self._tokenizer.render_after([*_EXCHANGE, Turn(Role.USER, _GO_ON)], 1)
+
+    def _end_of_turn(self) -> int:
+        """Return the control token that the template puts after a reply, or the model's own end of text."""
+        rest = self._tokenizer.render_after(_EXCHANGE, 1, add_generation_prompt=False)
+        return next((i for i in rest if self._tokenizer.is_control(i)), self._tokenizer.end_ids[0])
+
+
+def _merged(turns: Iterable[Turn]) -> list[Turn]:
+    merged: list[Turn] = []
+    for turn in turns:
+        if merged and merged[-1].role is turn.role:
+            merged[-1] = replace(turn, content=f"{merged[-1].content}\n{turn.content}")
+        else:
+            merged.append(turn)
+    return merged
+
+
+def _next_start(turns: Sequence[Turn], start: int) -> int:
+    """Return the next later place to start that is a user's turn, or the newest turn."""
+    start += 1
+    while start < len(turns) - 1 and turns[start].role is Role.ASSISTANT:
+        start += 1
+    return start
