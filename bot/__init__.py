@@ -1,0 +1,1 @@
+"""Encore's services, its composition root and the edge to Discord."""

@@ -1,0 +1,220 @@
+"""Frozen rows and values that the services hand each other; no behaviour, no I/O.
+
+Ids named `*_id` of members, messages, channels and guilds are Discord snowflakes; `reply_id` is the store's own.
+Times are UTC seconds since the epoch (float).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from models.types import Sampling
+
+
+class Provenance(StrEnum):
+    """Where a text came from; decides whether a night may learn from it (Discord's developer policy)."""
+
+    DISCORD = "discord"
+    OPERATOR = "operator"
+    DEMO = "demo"
+    IMPORT = "import"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as the conversation sees it.
+
+    `author_name` is the display name (untrusted, may be shared by two members; `author_id` tells them apart).
+    `is_self` marks the bot's own messages; for those `content` is the completion as generated, not as displayed.
+    """
+
+    id: int
+    channel_id: int
+    author_id: int
+    author_name: str
+    content: str
+    is_self: bool = False
+    is_bot: bool = False
+    reply_to_id: int | None = None
+
+
+class ReplyState(StrEnum):
+    WAITING = "waiting"  # claimed, in the queue
+    STREAMING = "streaming"  # at least one Discord message is out
+    DONE = "done"
+    STOPPED = "stopped"  # by a member's button, or the asking message was deleted
+    FAILED = "failed"  # the engine or Discord broke; the member was told where possible
+    INTERRUPTED = "interrupted"  # the process died while it was unfinished
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a reply answers. (asked_message_id, variant) is unique: nothing is answered twice.
+
+    `variant` counts regenerations from 0; `continues_reply_id` names the reply that this one carries on.
+    """
+
+    asked_message_id: int
+    channel_id: int
+    guild_id: int | None
+    member_id: int
+    provenance: Provenance
+    variant: int = 0
+    continues_reply_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRecord:
+    """How a reply's prompt was made: enough to rebuild it, and its exact ids."""
+
+    token_ids: tuple[int, ...]
+    prompt_version: int
+    message_ids: tuple[int, ...]  # messages whose text is in the prompt, oldest first
+    member_ids: tuple[int, ...]  # members whose text is in the prompt
+    dropped_messages: int  # left out because the context was full
+    system_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """With what a reply was generated."""
+
+    model: str
+    model_sha256: str
+    adapter: str | None
+    sampling: Sampling
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a reply ended. `completion` is the raw text, hidden reasoning included."""
+
+    state: ReplyState
+    completion: str
+    completion_token_ids: tuple[int, ...] = ()
+    finish_reason: str | None = None
+    cached_tokens: int = 0
+    queue_milliseconds: float = 0.0
+    first_token_milliseconds: float | None = None
+    total_milliseconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A row of `replies` with the Discord messages that show it, in order."""
+
+    id: int
+    ask: Ask
+    state: ReplyState
+    prompt: PromptRecord | None
+    generation: Generation | None
+    outcome: Outcome | None
+    message_ids: tuple[int, ...]
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedReply:
+    """A reply that the last process left waiting or streaming, with where it shows."""
+
+    id: int
+    ask: Ask
+    message_ids: tuple[int, ...]
+
+
+class ReactionKind(StrEnum):
+    ADD = "add"
+    REMOVE = "remove"
+    CLEAR = "clear"  # every reaction of a message
+    CLEAR_EMOJI = "clear_emoji"  # every reaction of one emoji
+
+
+@dataclass(frozen=True, slots=True)
+class ReactionEvent:
+    """One raw reaction event. `emoji` is the unicode emoji or `name:id`; `value` its signed weight in this server.
+
+    `member_id` is None for CLEAR and CLEAR_EMOJI; `value` is only read for ADD.
+    """
+
+    kind: ReactionKind
+    message_id: int
+    member_id: int | None = None
+    emoji: str | None = None
+    value: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """A member's one current vote on a reply: the newest signal that still stands."""
+
+    reply_id: int
+    member_id: int
+    source: str  # "reaction:👍", "button", "words"
+    value: float
+    rated_at: float
+
+
+class Preference(StrEnum):
+    """Which of two versions is better."""
+
+    A = "a"
+    B = "b"
+    BOTH = "both"
+    NEITHER = "neither"
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Why a reply was bad and what it should have said, in a member's words."""
+
+    reply_id: int
+    member_id: int
+    reasons: tuple[str, ...]
+    comment: str
+    should_have_said: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """What moderators set for one server (or for direct messages: guild_id 0); every field has its default here."""
+
+    paused: bool = False
+    sampling: Sampling = field(default_factory=Sampling)
+    seed: int | None = None  # None: a fresh seed a reply
+    emoji: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_EMOJI))
+    answer_bots: bool = False
+    unprompted_chance: float = 0.0  # 0 to 1, per message, halved after each unprompted reply
+    unprompted_channel_id: int | None = None
+    system_prompt: str | None = None  # None: SYSTEM_PROMPT of the operator's settings
+
+
+DEFAULT_EMOJI: dict[str, float] = {
+    "👍": 1.0, "❤️": 1.0, "😂": 1.0, "🔥": 1.0, "⭐": 1.0,
+    "👎": -1.0, "😡": -1.0, "💤": -1.0, "🤮": -1.0,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    id: int
+    guild_id: int | None
+    actor_id: int
+    action: str
+    detail: dict[str, Any]
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyCounts:
+    """Aggregates for `/encore stats`."""
+
+    replies: int
+    rated_replies: int
+    votes_up: int
+    votes_down: int
+    raters: int
+    comparisons: int
+    corrections: int

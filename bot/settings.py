@@ -1,0 +1,152 @@
+"""Encore's settings: one frozen value, every default and check in one place.
+
+Reads the mapping it is given (the environment over the .env file); never `os.environ` by itself, never at import.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+
+from bot.errors import SettingsError
+
+DEFAULT_SYSTEM_PROMPT = (
+    "You are Encore, the character of this fan community: warm, curious and playful. "
+    "Several people may talk to you; each line of theirs starts with their name. "
+    "Answer the last message in a few sentences, in its language."
+)
+
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise ValueError("use true or false")
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise ValueError(f"use a whole number from {low} to {high}")
+        return value
+
+    return parse
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise ValueError(f"use a number from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError("use " + ", ".join(allowed[:-1]) + " or " + allowed[-1])
+        return text
+
+    return parse
+
+
+def _address(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError("use an address that starts with " + " or ".join(f"{scheme}://" for scheme in schemes))
+        return text.rstrip("/")
+
+    return parse
+
+
+def _setting(default: Any, help: str, parse: Callable[[str], Any] = str, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"help": help, "parse": parse, "secret": secret}, repr=not secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One field a setting; the variable is the field's name in capitals."""
+
+    discord_token: str = _setting(
+        "", "bot token from Discord's developer portal; needed by `encore run` only", secret=True
+    )
+    data_dir: Path = _setting(Path("data"), "folder for the database, models and adapters", Path)
+    model: str = _setting(
+        "embedded", "`embedded`, a path to a GGUF file, or `owner/repo/file.gguf` on the Hugging Face hub"
+    )
+    context_tokens: int = _setting(2048, "context of one conversation in tokens", _integer(256, 131072))
+    parallel_streams: int = _setting(4, "replies generated at once", _integer(1, 64))
+    queue_limit: int = _setting(64, "requests that may wait; further ones are told to try again", _integer(1, 10000))
+    threads: int = _setting(0, "CPU threads for generation (0 = one a physical core)", _integer(0, 512))
+    kv_cache: str = _setting(
+        "q8_0", "type of the attention cache: q8_0 (half the memory) or f16", _choice("q8_0", "f16")
+    )
+    prompt_cache_mib: int = _setting(
+        64, "memory for prompts of idle conversations in MiB (0 = off)", _integer(0, 65536)
+    )
+    history_messages: int = _setting(40, "newest channel messages considered as context", _integer(1, 200))
+    edit_interval_seconds: float = _setting(1.0, "seconds between edits of a streaming message", _number(0.0, 60.0))
+    system_prompt: str = _setting(DEFAULT_SYSTEM_PROMPT, "who the character is, where a server sets nothing else")
+    message_content_intent: bool = _setting(
+        False,
+        "true if the privileged message-content intent is on in the developer portal (free channels need it)",
+        _boolean,
+    )
+    discord_api_base: str = _setting(
+        "", "REST address of a Discord-compatible server or proxy (empty = Discord)", _address("http", "https")
+    )
+    discord_gateway: str = _setting(
+        "", "gateway address of a Discord-compatible server or proxy (empty = Discord)", _address("ws", "wss")
+    )
+    log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", _choice("DEBUG", "INFO", "WARNING", "ERROR"))
+
+    @property
+    def database(self) -> Path:
+        return self.data_dir / "encore.sqlite3"
+
+    @property
+    def models_dir(self) -> Path:
+        return self.data_dir / "models"
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a field: `data_dir` -> `DATA_DIR`."""
+    return name.upper()
+
+
+def load(environment: Mapping[str, str] | None = None, *, env_file: Path = Path(".env")) -> Settings:
+    """Read the settings: the environment wins over `env_file`; an empty value means the default.
+
+    Raises SettingsError with the variable, the value (never a secret's) and the remedy.
+    """
+    given: dict[str, str | None] = dict(dotenv_values(env_file)) if env_file.is_file() else {}
+    given.update(os.environ if environment is None else environment)
+    values: dict[str, Any] = {}
+    for entry in fields(Settings):
+        text = (given.get(variable(entry.name)) or "").strip()
+        if not text:
+            continue
+        try:
+            values[entry.name] = entry.metadata["parse"](text)
+        except ValueError as error:
+            shown = "the value given" if entry.metadata["secret"] else repr(text)
+            raise SettingsError(f"{variable(entry.name)}: {shown} can't be used; {error}.") from None
+    return Settings(**values)

@@ -1,0 +1,182 @@
+"""What Encore keeps: replies with their recipes, ratings, comparisons, corrections, server settings, the audit.
+
+This package's only queries are here, in `store_ratings` and in `store_servers`; the file, its lock and its migrations
+are `database`'s. Guild None (direct messages) is kept as guild 0. Every method raises StoreError or one of its kinds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bot import rows
+from bot.backups import backup, restore
+from bot.database import Database, problems
+from bot.records import Ask, Generation, Outcome, PromptRecord, Reply, ReplyState, UnfinishedReply
+from bot.store_ratings import RatingQueries
+from bot.store_servers import ServerQueries
+
+__all__ = ["Store", "restore"]
+
+_UNFINISHED = (ReplyState.WAITING, ReplyState.STREAMING)
+
+
+class Store(RatingQueries, ServerQueries):
+    """The queries, each a method; writes hold the one write lock, reads see committed data alone."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
+        RatingQueries.__init__(self, database, clock)
+        ServerQueries.__init__(self, database, clock)
+
+    @classmethod
+    async def open(
+        cls, path: Path, *, clock: Callable[[], float] = time.time, busy_timeout_seconds: float = 5.0
+    ) -> Store:
+        """Open the database at `path`, made when missing, and take its folder's lock.
+
+        Raises StoreBusy when another Encore runs on the folder, StoreDamaged when the file was damaged (it is kept
+        aside, and the next start begins empty).
+        """
+        database = await Database.open(path, clock=clock, busy_timeout_seconds=busy_timeout_seconds)
+        return cls(database, clock=clock)
+
+    async def aclose(self) -> None:
+        await self._database.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def claim_reply(self, ask: Ask) -> int | None:
+        """Make the row of a reply and return its id; None when (asked_message_id, variant) is already claimed."""
+        made = await self._database.write(
+            "INSERT INTO replies (asked_message_id, variant, channel_id, guild_id, member_id, provenance,"
+            " continues_reply_id, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (asked_message_id, variant) DO NOTHING RETURNING id",
+            (
+                ask.asked_message_id,
+                ask.variant,
+                ask.channel_id,
+                rows.guild_key(ask.guild_id),
+                ask.member_id,
+                ask.provenance.value,
+                ask.continues_reply_id,
+                self._clock(),
+            ),
+        )
+        return int(made[0][0]) if made else None
+
+    async def start_reply(self, reply_id: int, prompt: PromptRecord, generation: Generation) -> None:
+        """Keep the recipe of a reply."""
+        await self._database.write(
+            "UPDATE replies SET prompt_token_ids = ?, prompt_version = ?, prompt_message_ids = ?,"
+            " prompt_member_ids = ?, dropped_messages = ?, system_sha256 = ?,"
+            " model = ?, model_sha256 = ?, adapter = ?, sampling = ?, seed = ?, started_at = ? WHERE id = ?",
+            (*rows.prompt_values(prompt), *rows.generation_values(generation), self._clock(), reply_id),
+        )
+
+    async def attach_message(self, reply_id: int, message_id: int, part: int) -> None:
+        """Note that a message shows a part of a reply, which then streams; a message shows the reply attached last.
+
+        Reactions that came before this note (a member can be faster than Discord's answer to us) count now.
+        """
+        async with self._database.transaction() as connection:
+            known = await connection.execute_fetchall(
+                "SELECT 1 FROM reply_messages WHERE message_id = ?", (message_id,)
+            )
+            await connection.execute_fetchall(
+                "INSERT INTO reply_messages (message_id, reply_id, part) SELECT ?, id, ? FROM replies WHERE id = ?"
+                " ON CONFLICT (message_id) DO UPDATE SET reply_id = excluded.reply_id, part = excluded.part",
+                (message_id, part, reply_id),
+            )
+            await connection.execute_fetchall(
+                "UPDATE replies SET state = 'streaming' WHERE id = ? AND state = 'waiting'", (reply_id,)
+            )
+            if not known:
+                await self._apply_early(connection, message_id)
+
+    async def finish_reply(self, reply_id: int, outcome: Outcome) -> bool:
+        """Keep what was generated; return False when the reply had already ended (its end then stays as it is).
+
+        With state STREAMING the completion is kept, and the reply is still unfinished.
+        """
+        finished_at = None if outcome.state in _UNFINISHED else self._clock()
+        changed = await self._database.write(
+            "UPDATE replies SET state = ?, completion = ?, completion_token_ids = ?, finish_reason = ?,"
+            " cached_tokens = ?, queue_milliseconds = ?, first_token_milliseconds = ?, total_milliseconds = ?,"
+            " finished_at = ? WHERE id = ? AND finished_at IS NULL RETURNING id",
+            (*rows.outcome_values(outcome), finished_at, reply_id),
+        )
+        return bool(changed)
+
+    async def reply(self, reply_id: int) -> Reply | None:
+        found = await self._database.read(f"SELECT {rows.REPLY_COLUMNS} FROM replies WHERE id = ?", (reply_id,))
+        return rows.reply(found[0]) if found else None
+
+    async def reply_of_message(self, message_id: int) -> Reply | None:
+        """Return the reply that a message of the bot shows."""
+        found = await self._database.read(
+            f"SELECT {rows.REPLY_COLUMNS} FROM replies"
+            " WHERE id = (SELECT reply_id FROM reply_messages WHERE message_id = ?)",
+            (message_id,),
+        )
+        return rows.reply(found[0]) if found else None
+
+    async def completions_of_messages(self, message_ids: Iterable[int]) -> dict[int, str]:
+        """Return message id -> raw completion of the reply it shows a part of; others are left out."""
+        found = await self._database.read(
+            "SELECT message_id, completion FROM json_each(?) AS asked"
+            " CROSS JOIN reply_messages ON message_id = asked.value JOIN replies ON replies.id = reply_id"
+            " WHERE completion IS NOT NULL",
+            (json.dumps(list(message_ids)),),
+        )
+        return dict(found)
+
+    async def next_variant(self, asked_message_id: int) -> int:
+        """Return the first unclaimed variant of the replies to a message."""
+        found = await self._database.read(
+            "SELECT coalesce(max(variant) + 1, 0) FROM replies WHERE asked_message_id = ?", (asked_message_id,)
+        )
+        return int(found[0][0])
+
+    async def unfinished_replies(self) -> list[UnfinishedReply]:
+        """Return the replies without an end, oldest first: at the start, those of a process that died."""
+        found = await self._database.read(f"SELECT {rows.REPLY_COLUMNS} FROM replies WHERE finished_at IS NULL")
+        replies = [rows.reply(row) for row in found]
+        return [
+            UnfinishedReply(reply.id, reply.ask, reply.message_ids) for reply in sorted(replies, key=lambda r: r.id)
+        ]
+
+    async def recent_reply_messages(self, since: float, limit: int) -> list[tuple[int, int, int | None]]:
+        """Return (channel_id, message_id, guild_id) of replies made at or after `since`, the newest first."""
+        found = await self._database.read(
+            "SELECT channel_id, message_id, nullif(guild_id, 0)"
+            " FROM replies JOIN reply_messages ON reply_id = replies.id"
+            " WHERE created_at >= ? ORDER BY created_at DESC, message_id DESC LIMIT ?",
+            (since, limit),
+        )
+        return [(channel_id, message_id, guild_id) for channel_id, message_id, guild_id in found]
+
+    async def meta(self, key: str) -> str | None:
+        found = await self._database.read("SELECT value FROM meta WHERE key = ?", (key,))
+        return str(found[0][0]) if found else None
+
+    async def set_meta(self, key: str, value: str) -> None:
+        await self._database.write("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+    async def backup(self, path: Path, *, overwrite: bool = False) -> None:
+        """Copy the database to one file while it is in use; see `bot.backups.backup`."""
+        await backup(self._database.path, path, overwrite=overwrite)
+
+    async def check(self) -> list[str]:
+        """Return what a full integrity check finds; nothing when all is well."""
+        return await asyncio.to_thread(problems, self._database.path)

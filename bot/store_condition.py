@@ -1,0 +1,67 @@
+"""What can be said of a database without opening it for work: `encore doctor` asks while Encore may be running.
+
+Reads alone and leaves everything as it was: no migration, nothing kept aside, no file of SQLite's left beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.database import beside, connect, explained, migrations, problems, take_lock, version_of
+from bot.errors import StoreBusy
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How a database stands. `version` is its schema's, `newest` what this program knows."""
+
+    running: bool  # another Encore has it
+    problems: tuple[str, ...] = ()
+    version: int = 0
+    newest: int = 0
+    free_channels: int = 0  # in all servers
+
+
+def condition(path: Path) -> Condition:
+    """Look at an existing database; blocks. Raises StoreError when it can't be read."""
+    with explained(path), _undisturbed(path) as running:
+        if found := problems(path):
+            return Condition(running, tuple(found))
+        with contextlib.closing(connect(path, read_only=True)) as connection:
+            return Condition(
+                running,
+                version=version_of(connection),
+                newest=migrations()[-1].version,
+                free_channels=_free_channels(connection),
+            )
+
+
+@contextlib.contextmanager
+def _undisturbed(path: Path) -> Iterator[bool]:
+    """Hold the folder's lock where it is free, and yield whether another Encore has it.
+
+    A reader of a database in WAL mode makes the log and its index when they are missing, and may not delete them.
+    """
+    try:
+        lock = take_lock(path)
+    except StoreBusy:
+        yield True
+        return
+    log, index = beside(path, "-wal"), beside(path, "-shm")
+    at_rest = not log.exists() and not index.exists()
+    try:
+        yield False
+        if at_rest and log.exists() and not log.stat().st_size:
+            log.unlink()
+            index.unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def _free_channels(connection: sqlite3.Connection) -> int:
+    known = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'free_channels'").fetchone()
+    return int(connection.execute("SELECT count(*) FROM free_channels").fetchone()[0]) if known else 0

@@ -1,0 +1,162 @@
+"""The queries on what members think of replies: ratings, comparisons, corrections. A part of `bot.store.Store`."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+
+import aiosqlite
+
+from bot import rows
+from bot.database import Database
+from bot.records import (
+    Correction,
+    Preference,
+    ReactionEvent,
+    ReactionKind,
+    ReplyCounts,
+    Vote,
+)
+
+_SWAPPED = {Preference.A: Preference.B, Preference.B: Preference.A}
+_NO_MESSAGE = 0  # message_id of a signal that hangs on no message, such as a button
+_EARLY_EVENTS = 2048
+
+# One statement a group, however large: every trip to SQLite's thread and back waits for the interpreter's lock, beside a
+# busy event loop up to a switch interval (5 ms), and executemany takes that lock anew for each row.
+_REACT = """
+    INSERT INTO reaction_events (kind, message_id, member_id, emoji, value, rated_at)
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+           json_extract(value, '$[3]'), json_extract(value, '$[4]'), ?
+    FROM json_each(?) ORDER BY key
+"""
+
+
+class RatingQueries:
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+        self._early: deque[ReactionEvent] = deque(maxlen=_EARLY_EVENTS)
+
+    async def apply_reactions(self, events: Iterable[ReactionEvent]) -> None:
+        """Apply raw reaction events in their order, in one transaction; those on other messages change nothing."""
+        events = list(events)
+        await self._database.write(_REACT, (self._clock(), _json(events)))
+        self._early.extend(events)
+
+    async def reconcile_reactions(self, message_id: int, present: Mapping[tuple[int, str], float]) -> None:
+        """Make a message's reactions exactly `present`: {(member_id, emoji): value}.
+
+        What already stood keeps its place in time, so that a later vote by button is not undone by a restart.
+        """
+        async with self._database.transaction() as connection:
+            kept = await connection.execute_fetchall(
+                "SELECT member_id, substr(source, length('reaction:') + 1), value FROM ratings WHERE message_id = ?",
+                (message_id,),
+            )
+            stood = {(member_id, emoji): value for member_id, emoji, value in kept}
+            events = [ReactionEvent(ReactionKind.REMOVE, message_id, *key) for key in stood.keys() - present.keys()]
+            for (member_id, emoji), value in present.items():
+                if (member_id, emoji) not in stood:
+                    events.append(ReactionEvent(ReactionKind.ADD, message_id, member_id, emoji, value))
+                elif stood[member_id, emoji] != value:
+                    await connection.execute_fetchall(
+                        "UPDATE ratings SET value = ? WHERE message_id = ? AND member_id = ?"
+                        " AND source = 'reaction:' || ?",
+                        (value, message_id, member_id, emoji),
+                    )
+            await connection.execute_fetchall(_REACT, (self._clock(), _json(events)))
+
+    async def cast_vote(self, reply_id: int, member_id: int, source: str, value: float) -> bool:
+        """Count a signal that hangs on no message, such as a button; return False when there is no such reply."""
+        cast = await self._database.write(
+            "INSERT OR REPLACE INTO ratings (reply_id, member_id, source, message_id, value, rated_at)"
+            " SELECT id, ?, ?, ?, ?, ? FROM replies WHERE id = ? RETURNING id",
+            (member_id, source, _NO_MESSAGE, value, self._clock(), reply_id),
+        )
+        return bool(cast)
+
+    async def retract_vote(self, reply_id: int, member_id: int, source: str) -> bool:
+        """Take a signal of `cast_vote` back; return whether it stood."""
+        gone = await self._database.write(
+            "DELETE FROM ratings WHERE reply_id = ? AND member_id = ? AND source = ? AND message_id = ? RETURNING id",
+            (reply_id, member_id, source, _NO_MESSAGE),
+        )
+        return bool(gone)
+
+    async def votes(self, reply_id: int) -> list[Vote]:
+        """Return each member's newest signal that still stands."""
+        found = await self._database.read(
+            "SELECT reply_id, member_id, source, value, rated_at FROM votes WHERE reply_id = ? ORDER BY member_id",
+            (reply_id,),
+        )
+        return [Vote(*row) for row in found]
+
+    async def record_preference(self, reply_a: int, reply_b: int, member_id: int, preference: Preference) -> None:
+        """Keep which of two versions a member finds better, in place of what they said before of this pair."""
+        if reply_a > reply_b:
+            reply_a, reply_b, preference = reply_b, reply_a, _SWAPPED.get(preference, preference)
+        await self._database.write(
+            "INSERT OR REPLACE INTO comparisons (reply_a, reply_b, member_id, preference, compared_at)"
+            " VALUES (?, ?, ?, ?, ?)",
+            (reply_a, reply_b, member_id, preference.value, self._clock()),
+        )
+
+    async def preferences(self, reply_a: int, reply_b: int) -> dict[int, Preference]:
+        """Return what each member finds of a pair, told with these A and B."""
+        first, second = sorted((reply_a, reply_b))
+        found = await self._database.read(
+            "SELECT member_id, preference FROM comparisons WHERE reply_a = ? AND reply_b = ?", (first, second)
+        )
+        told = {member_id: Preference(preference) for member_id, preference in found}
+        if first != reply_a:
+            return {member_id: _SWAPPED.get(preference, preference) for member_id, preference in told.items()}
+        return told
+
+    async def add_correction(self, correction: Correction) -> None:
+        """Keep a member's correction, in place of their earlier one of this reply."""
+        await self._database.write(
+            "INSERT OR REPLACE INTO corrections"
+            " (reply_id, member_id, reasons, comment, should_have_said, corrected_at) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                correction.reply_id,
+                correction.member_id,
+                json.dumps(correction.reasons),
+                rows.storable(correction.comment),
+                rows.storable(correction.should_have_said),
+                self._clock(),
+            ),
+        )
+
+    async def corrections(self, reply_id: int) -> list[Correction]:
+        found = await self._database.read(
+            "SELECT reply_id, member_id, reasons, comment, should_have_said FROM corrections"
+            " WHERE reply_id = ? ORDER BY corrected_at, member_id",
+            (reply_id,),
+        )
+        return [rows.correction(row) for row in found]
+
+    async def counts(self, guild_id: int | None) -> ReplyCounts:
+        """Count a server's replies and what was said of them."""
+        of_guild = "(SELECT id FROM replies WHERE guild_id = ?1)"
+        found = await self._database.read(
+            "SELECT (SELECT count(*) FROM replies WHERE guild_id = ?1), count(DISTINCT reply_id),"
+            " count(*) FILTER (WHERE value > 0), count(*) FILTER (WHERE value < 0), count(DISTINCT member_id),"
+            f" (SELECT count(*) FROM comparisons WHERE reply_a IN {of_guild}),"
+            f" (SELECT count(*) FROM corrections WHERE reply_id IN {of_guild})"
+            f" FROM votes WHERE reply_id IN {of_guild}",
+            (rows.guild_key(guild_id),),
+        )
+        return ReplyCounts(*found[0])
+
+    async def _apply_early(self, connection: aiosqlite.Connection, message_id: int) -> None:
+        """Apply the reactions to a message that came before it was known to show a reply."""
+        early = [event for event in self._early if event.message_id == message_id]
+        await connection.execute_fetchall(_REACT, (self._clock(), _json(early)))
+
+
+def _json(events: Iterable[ReactionEvent]) -> str:
+    columns = [(event.kind, event.message_id, event.member_id, event.emoji, event.value) for event in events]
+    # Not ASCII: a lone surrogate then fails here, where it can be told, and not when the row is read.
+    return json.dumps(columns, ensure_ascii=False)

@@ -1,0 +1,49 @@
+"""What the tests of the store share: a clock that tests move, asks, and replies with their messages."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from bot.records import Ask, Generation, Outcome, PromptRecord, Provenance, ReplyState
+from bot.store import Store
+from models.types import Sampling
+
+_ids = itertools.count(10_000)
+
+
+class Clock:
+    """Stands still until a test moves it."""
+
+    def __init__(self, now: float = 1_780_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@asynccontextmanager
+async def opened(folder: Path, **options: object) -> AsyncIterator[Store]:
+    async with await Store.open(folder / "encore.sqlite3", **options) as store:  # type: ignore[arg-type]
+        yield store
+
+
+def new_ask(*, message_id: int | None = None, variant: int = 0, guild_id: int | None = 7, channel_id: int = 70) -> Ask:
+    asked = next(_ids) if message_id is None else message_id
+    return Ask(asked, channel_id, guild_id, 1, Provenance.DEMO, variant)
+
+
+async def new_reply(store: Store, *message_ids: int, guild_id: int | None = 7, channel_id: int = 70) -> int:
+    """Claim a reply shown by `message_ids`."""
+    reply_id = await store.claim_reply(new_ask(guild_id=guild_id, channel_id=channel_id))
+    assert reply_id is not None
+    for part, message_id in enumerate(message_ids):
+        await store.attach_message(reply_id, message_id, part)
+    return reply_id
+
+
+PROMPT = PromptRecord((1, 2, 2**32 - 1), 1, (11, 12), (1, 2), 3, "ab" * 32)
+GENERATION = Generation("smol", "cd" * 32, None, Sampling(temperature=0.5), 0)
+OUTCOME = Outcome(ReplyState.DONE, "今天天气很好\x00👍", (5, 6), "end", 4, 1.5, 2.5, 99.0)
