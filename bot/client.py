@@ -1,0 +1,142 @@
+"""The Discord client: intents, caches, which cogs run, the command tree's sync, and an orderly end.
+
+Composes; what the bot does is in the cogs and the services they call. It answers nothing by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import random
+import sys
+from typing import TYPE_CHECKING, Any
+
+import discord
+import yarl
+from discord.ext import commands
+from discord.gateway import DiscordWebSocket
+from discord.http import Route
+
+from bot.error_handler import CommandTree
+from bot.ratings import Ratings
+from bot.records import Provenance
+from bot.responder import Responder
+from cogs.chat import Chat
+from cogs.feedback import Feedback
+from cogs.moderators import Moderators
+
+if TYPE_CHECKING:
+    from bot.settings import Settings
+    from bot.store import Store
+    from models.loading import LoadedModel
+
+log = logging.getLogger(__name__)
+
+_MESSAGES_CACHED = 200  # discord.py's own cache; the cogs work on raw events and keep what they need
+
+
+class EncoreBot(commands.Bot):
+    """The bot with the services that its cogs are built from.
+
+    The store and the model stay the caller's to close; the responder and the ratings end with the bot.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        model: LoadedModel,
+        responder: Responder,
+        ratings: Ratings,
+        *,
+        provenance: Provenance = Provenance.DISCORD,
+        draw: random.Random | None = None,
+    ) -> None:
+        super().__init__(
+            command_prefix=commands.when_mentioned,  # never looked at: see on_message
+            help_command=None,
+            tree_cls=CommandTree,
+            intents=intents(settings),
+            allowed_mentions=discord.AllowedMentions.none(),
+            member_cache_flags=discord.MemberCacheFlags.none(),
+            chunk_guilds_at_startup=False,
+            max_messages=_MESSAGES_CACHED,
+        )
+        self.settings = settings
+        self.store = store
+        self.model = model
+        self.responder = responder
+        self.ratings = ratings
+        self.draw = draw or random.Random()
+        self._provenance = provenance
+        self._closing = asyncio.Lock()
+
+    @property
+    def provenance(self) -> Provenance:
+        """Return where the texts come from that members write here."""
+        return self._provenance
+
+    async def setup_hook(self) -> None:
+        await self.ratings.__aenter__()
+        await self.add_cog(Chat(self, self.responder, self.store, draw=self.draw))
+        await self.add_cog(Feedback(self))
+        await self.add_cog(Moderators(self))
+        await self._sync_commands()
+
+    async def _sync_commands(self) -> None:
+        """Register the commands where they differ from what was registered last: Discord counts every registration."""
+        commands = [command.to_dict(self.tree) for command in self.tree.get_commands()]
+        digest = hashlib.sha256(json.dumps(commands, sort_keys=True, default=str).encode()).hexdigest()
+        key = f"commands_sha256:{self.application_id}"
+        # The demo's Discord is new at every start and has forgotten what the store remembers.
+        if self.provenance is Provenance.DISCORD and await self.store.meta(key) == digest:
+            return
+        try:
+            await self.tree.sync()
+        except (discord.HTTPException, discord.app_commands.CommandSyncFailure) as error:
+            log.warning("the slash commands could not be registered; the next start tries again: %s", error)
+            return
+        await self.store.set_meta(key, digest)
+
+    async def on_message(self, message: discord.Message, /) -> None:
+        """Do nothing: the cogs listen for themselves, and there are no prefix commands to look for."""
+
+    async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
+        log.error("%s failed", event_method, exc_info=sys.exc_info())
+
+    async def close(self) -> None:
+        """End in order: replies under way are shown as stopped, ratings are written, then Discord is left."""
+        async with self._closing:
+            if not self.is_closed():
+                await self.responder.aclose()
+                await self.ratings.aclose()
+            await super().close()
+
+
+def build_bot(
+    settings: Settings,
+    store: Store,
+    model: LoadedModel,
+    *,
+    provenance: Provenance = Provenance.DISCORD,
+    draw: random.Random | None = None,
+) -> EncoreBot:
+    """Build the bot with its services and point discord.py to the addresses of `settings`; `draw` is for tests."""
+    if settings.discord_api_base:
+        Route.BASE = settings.discord_api_base
+    if settings.discord_gateway:
+        DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.discord_gateway)
+    responder = Responder(store, model, settings=settings)
+    return EncoreBot(settings, store, model, responder, Ratings(store), provenance=provenance, draw=draw)
+
+
+def intents(settings: Settings) -> discord.Intents:
+    """Return what the bot asks Discord to be told: servers, messages and reactions, nothing of who is online."""
+    wanted = discord.Intents.none()
+    wanted.guilds = True
+    wanted.messages = True
+    wanted.reactions = True
+    wanted.message_content = settings.message_content_intent
+    return wanted

@@ -1,0 +1,336 @@
+"""One message -> one reply: claims it, composes the prompt, streams the answer to a surface and writes the row.
+
+The same code serves Discord, the demo and the terminal; only the Surface differs. Owns the replies that are under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from bot import text
+from bot.conversation import Composed, Conversations
+from bot.errors import StoreError
+from bot.records import Ask, Generation, Message, Outcome, Reply, ReplyState, ServerSettings
+from bot.streaming import Controls, Pacers, StreamingMessage, Surface, SurfaceBusy, SurfaceGone
+from models.errors import EngineFailed, ModelError, PromptTooLong
+from models.types import Finish, FinishReason, Piece, Request
+
+if TYPE_CHECKING:
+    from bot.settings import Settings
+    from bot.store import Store
+    from models.loading import LoadedModel
+
+log = logging.getLogger(__name__)
+
+_STORE_RETRY_SECONDS, _STORE_PATIENCE_SECONDS = 1.0, 300.0
+_NO_NOTES = "I can't keep notes right now, so I don't answer; please try again later."
+_SMALLEST_ROOM = 16  # tokens; less than this is not worth starting an answer for
+
+
+@dataclass(slots=True)
+class _Running:
+    """A reply under way. `stopped_by_member` tells a stop from a failure."""
+
+    ask: Ask
+    cancel: asyncio.Event = field(default_factory=asyncio.Event)
+    stopped_by_member: bool = False
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What has been generated so far."""
+
+    completion: str = ""
+    token_ids: list[int] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    first_token_milliseconds: float | None = None
+    finish: Finish | None = None
+    failure: str | None = None  # the sentence for the member
+
+    def add(self, piece: Piece) -> None:
+        if self.first_token_milliseconds is None and (piece.text or piece.token_ids):
+            self.first_token_milliseconds = self.elapsed_milliseconds
+        self.completion += piece.text
+        self.token_ids += piece.token_ids
+        self.finish = piece.finish or self.finish
+
+    @property
+    def elapsed_milliseconds(self) -> float:
+        return (time.monotonic() - self.started) * 1000
+
+    def outcome(self, state: ReplyState) -> Outcome:
+        first, finish = self.first_token_milliseconds, self.finish
+        queued = max(0.0, first - finish.prompt_milliseconds) if first is not None and finish else 0.0
+        return Outcome(
+            state=state,
+            completion=self.completion,
+            completion_token_ids=tuple(self.token_ids),
+            finish_reason=finish.reason.value if finish else None,
+            cached_tokens=finish.cached_tokens if finish else 0,
+            queue_milliseconds=queued,
+            first_token_milliseconds=first,
+            total_milliseconds=self.elapsed_milliseconds,
+        )
+
+
+class Responder:
+    """Answer asks, one row each; nothing is answered twice."""
+
+    def __init__(self, store: Store, model: LoadedModel, *, settings: Settings, character: str = "Encore") -> None:
+        self._store = store
+        self._model = model
+        self._settings = settings
+        self._character = character
+        self._conversations = Conversations(model.prompts, character=character, most_messages=settings.history_messages)
+        self._pacers = Pacers(settings.edit_interval_seconds)
+        self._running: dict[int, _Running] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing = False
+
+    @property
+    def running(self) -> int:
+        """Return how many replies are waiting or streaming."""
+        return len(self._running)
+
+    async def respond(
+        self, ask: Ask, history: Sequence[Message], surface: Surface, server: ServerSettings
+    ) -> Reply | None:
+        """Answer the last message of `history`; return None when someone already has (or does).
+
+        A failure is told on the surface in one sentence and kept in the row; raises StoreError alone.
+        """
+        reply_id = await self._store.claim_reply(ask)
+        if reply_id is None:
+            return None
+        return await self.resume(reply_id, ask, history, surface, server)
+
+    async def resume(
+        self, reply_id: int, ask: Ask, history: Sequence[Message], surface: Surface, server: ServerSettings
+    ) -> Reply | None:
+        """Answer a reply that is claimed but shows nothing yet: the last process died before it could."""
+        system = server.system_prompt or self._settings.system_prompt
+        context = self._model.engine.info.context_tokens
+        # A quarter of the context at least stays for the conversation, however long replies may be.
+        budget = context - min(server.sampling.max_new_tokens, context * 3 // 4)
+
+        async def compose() -> Composed:
+            told = await self._with_completions(history)
+            return self._conversations.compose(system, told, budget=budget, labelled=ask.guild_id is not None)
+
+        return await self._run(reply_id, ask, compose, surface, server)
+
+    async def carry_on(self, ask: Ask, previous: Reply, surface: Surface, server: ServerSettings) -> Reply | None:
+        """Continue where `previous` ended, from its exact tokens, as a reply of its own; None when already done."""
+        reply_id = await self._store.claim_reply(ask)
+        if reply_id is None:
+            return None
+
+        async def compose() -> Composed:
+            if previous.prompt is None or previous.outcome is None:
+                raise PromptTooLong("This reply never started, so there is nothing to continue; ask again instead.")
+            ended = previous.outcome.finish_reason == FinishReason.END
+            ids = self._model.prompts.continuation(
+                previous.prompt.token_ids, previous.outcome.completion_token_ids, ended
+            )
+            return Composed(replace(previous.prompt, token_ids=ids))
+
+        return await self._run(reply_id, ask, compose, surface, server)
+
+    def stop(self, reply_id: int) -> bool:
+        """Stop a reply on a member's wish; return whether it was under way."""
+        running = self._running.get(reply_id)
+        if running is None:
+            return False
+        running.stopped_by_member = True
+        running.cancel.set()
+        return True
+
+    def stop_for_message(self, asked_message_id: int) -> bool:
+        """Stop every reply to a message, as when that message is deleted."""
+        asked = [reply_id for reply_id, r in self._running.items() if r.ask.asked_message_id == asked_message_id]
+        for reply_id in asked:
+            self.stop(reply_id)
+        return bool(asked)
+
+    def asker_of(self, reply_id: int) -> int | None:
+        """Return who asked for a reply under way."""
+        running = self._running.get(reply_id)
+        return running.ask.member_id if running else None
+
+    async def aclose(self, grace_seconds: float = 8.0) -> None:
+        """Refuse new replies, stop those under way and wait until each is shown as stopped."""
+        self._closing = True
+        for running in self._running.values():
+            running.cancel.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), grace_seconds)
+
+    async def _run(
+        self,
+        reply_id: int,
+        ask: Ask,
+        compose: Callable[[], Awaitable[Composed]],
+        surface: Surface,
+        server: ServerSettings,
+    ) -> Reply | None:
+        running = self._running[reply_id] = _Running(ask)
+        self._idle.clear()
+        answer = _Answer()
+
+        async def attach(message_id: int, part: int) -> None:
+            try:
+                await self._store.attach_message(reply_id, message_id, part)
+            except StoreError as error:  # the member's text goes on; the end notes the message again
+                log.warning("reply %s: message %s is not noted yet: %s", reply_id, message_id, error)
+
+        shown = StreamingMessage(
+            surface, self._pacers.of(ask.channel_id), reply_id=reply_id, on_sent=attach, lost=running.cancel
+        )
+        dropped = 0
+        try:
+            try:
+                composed = await compose()
+                dropped = composed.newly_dropped
+                request = self._request(composed, ask, server)
+                await self._store.start_reply(reply_id, composed.prompt, self._generation(request))
+                await self._stream(request, running, answer, shown)
+            except EngineFailed:
+                log.exception("reply %s: the engine failed", reply_id)
+                answer.failure = _broken(reply_id)
+            except ModelError as error:
+                log.warning("reply %s: %s", reply_id, error)
+                answer.failure = str(error)
+            except StoreError as error:  # its sentence is the operator's: it names the file
+                log.warning("reply %s: %s", reply_id, error)
+                answer.failure = _NO_NOTES
+            except Exception:
+                log.exception("reply %s: unexpected failure", reply_id)
+                answer.failure = _broken(reply_id)
+            await self._conclude(reply_id, running, answer, shown, dropped)
+            return await self._store.reply(reply_id)
+        finally:
+            await shown.stop_edits()
+            del self._running[reply_id]
+            if not self._running:
+                self._idle.set()
+
+    def _request(self, composed: Composed, ask: Ask, server: ServerSettings) -> Request:
+        room = self._model.engine.info.context_tokens - len(composed.prompt.token_ids)
+        if room < _SMALLEST_ROOM:
+            raise PromptTooLong("There is no room left to go on with this; start a new message instead.")
+        sampling = replace(server.sampling, max_new_tokens=min(server.sampling.max_new_tokens, room))
+        # A server's seed makes the same prompt give the same answer; each regeneration still differs from the last.
+        seed = secrets.randbelow(2**31) if server.seed is None else (server.seed + ask.variant) % 2**31
+        return Request(composed.prompt.token_ids, sampling, seed, composed.stop, lane=str(ask.channel_id))
+
+    def _generation(self, request: Request) -> Generation:
+        info = self._model.engine.info
+        return Generation(info.model, info.model_sha256, request.adapter, request.sampling, request.seed)
+
+    async def _stream(self, request: Request, running: _Running, answer: _Answer, shown: StreamingMessage) -> None:
+        if self._closing:
+            running.cancel.set()
+        pieces = self._model.scheduler.stream(request, cancel=running.cancel, on_place=shown.wait_in_queue)
+        async with contextlib.aclosing(pieces):
+            async for piece in pieces:
+                answer.add(piece)
+                if piece.text:
+                    shown.update(answer.completion)
+
+    async def _conclude(
+        self, reply_id: int, running: _Running, answer: _Answer, shown: StreamingMessage, dropped: int
+    ) -> None:
+        """Keep the completion, show the final text, then call the reply done: a kill between loses nothing."""
+        state, notes = self._ending(running, answer, dropped)
+        try:
+            await self._store.finish_reply(reply_id, answer.outcome(ReplyState.STREAMING))
+        except StoreError as error:  # the member's text comes first
+            log.warning("reply %s: its text is shown before it is kept: %s", reply_id, error)
+        body = text.visible(answer.completion)
+        if not body and state is ReplyState.DONE:
+            notes.insert(0, "I found no words; press regenerate to let me try again.")
+        final = "\n".join([body, *map(text.subtext, notes)]).strip()
+        controls = Controls.NONE if state is ReplyState.FAILED and not body else Controls.FINISHED
+        try:
+            await shown.finish(final, controls)
+        except SurfaceGone:
+            state = ReplyState.STOPPED
+        except SurfaceBusy:
+            log.warning("reply %s: Discord stayed busy; what it shows is not the final text", reply_id)
+            # A message that shows a part stays unfinished: the next start completes it.
+            state = ReplyState.STREAMING if shown.message_ids else ReplyState.FAILED
+        await self._keep(reply_id, shown.message_ids, answer.outcome(state))
+
+    async def _keep(self, reply_id: int, message_ids: Sequence[int], outcome: Outcome) -> None:
+        """Note where a reply shows and how it ended, waiting for a store that is locked or full."""
+        patience = time.monotonic() + _STORE_PATIENCE_SECONDS
+        while True:
+            try:
+                for part, message_id in enumerate(message_ids):
+                    await self._store.attach_message(reply_id, message_id, part)
+                await self._store.finish_reply(reply_id, outcome)
+                return
+            except StoreError as error:
+                if self._closing or time.monotonic() > patience:
+                    log.error("reply %s: its end is not kept, the next start will mark it: %s", reply_id, error)
+                    return
+                log.warning("reply %s: its end is not kept yet: %s", reply_id, error)
+            await asyncio.sleep(_STORE_RETRY_SECONDS)
+
+    def _ending(self, running: _Running, answer: _Answer, dropped: int) -> tuple[ReplyState, list[str]]:
+        """Return the state and the small print below the text."""
+        notes = [f"{dropped} earlier messages no longer fit and were left out."] if dropped else []
+        if answer.failure:
+            return ReplyState.FAILED, [*notes, answer.failure]
+        if answer.finish is None or answer.finish.reason is FinishReason.CANCELLED:
+            if running.stopped_by_member:
+                return ReplyState.STOPPED, [*notes, "Stopped."]
+            if self._closing:
+                return ReplyState.INTERRUPTED, [*notes, "I am restarting; ask me again in a moment."]
+            return ReplyState.STOPPED, notes
+        if answer.finish.reason is FinishReason.LENGTH:
+            notes.append("Cut at the length limit; press continue to let me go on.")
+        return ReplyState.DONE, notes
+
+    async def _with_completions(self, history: Sequence[Message]) -> list[Message]:
+        """Put what the model said in place of what Discord shows: no footers, no cuts between messages."""
+        own = [message.id for message in history if message.is_self]
+        completions = await self._store.completions_of_messages(own) if own else {}
+        chosen = _chosen_versions(history, completions)
+        told: list[Message] = []
+        for message in history:
+            if message.is_self:
+                if message.reply_to_id is not None and chosen.get(message.reply_to_id) != completions.get(message.id):
+                    continue  # a version that talk did not go on from
+                message = replace(message, content=completions.get(message.id, ""))  # notices are no turns
+                if told and told[-1].is_self and told[-1].content == message.content:
+                    continue  # a further part of the same reply
+            if message.content.strip():
+                told.append(message)
+        return told
+
+
+def _chosen_versions(history: Sequence[Message], completions: Mapping[int, str]) -> dict[int, str]:
+    """Return which version of the answer to each message talk went on from: the one replied to, else the newest."""
+    replied_to = {message.reply_to_id for message in history if not message.is_self}
+    chosen: dict[int, str] = {}
+    settled: set[int] = set()
+    for message in history:
+        asked = message.reply_to_id
+        if message.is_self and asked is not None and message.id in completions and asked not in settled:
+            chosen[asked] = completions[message.id]
+            if message.id in replied_to:
+                settled.add(asked)
+    return chosen
+
+
+def _broken(reply_id: int) -> str:
+    return f"I lost my thread; please ask me again (reference {reply_id})."

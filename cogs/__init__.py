@@ -1,0 +1,1 @@
+"""Discord's edge: one feature, one file; guard, call a service, send."""

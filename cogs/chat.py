@@ -1,0 +1,254 @@
+"""Talk: messages that want an answer -> the responder, and the buttons below its replies.
+
+Answers mentions, replies to its messages, direct messages, free channels, threads it is in, and now and then unasked.
+Whom to answer is `bot.attention`'s decision, what was said is `bot.history`'s, what to say the responder's. Messages
+that mentioned the bot while it was offline are not answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+import discord
+from discord.ext import commands
+
+from bot import attention, text, ui
+from bot.attention import Attention
+from bot.checks import may_steer
+from bot.error_handler import press, tell
+from bot.errors import StoreError
+from bot.history import Histories
+from bot.records import Ask, Reply, UnfinishedReply
+from bot.recovery import Recovery
+from bot.streaming import Controls, SurfaceBusy, SurfaceGone
+from bot.surface import DiscordSurface
+
+if TYPE_CHECKING:
+    import re
+
+    from bot.client import EncoreBot
+    from bot.responder import Responder
+    from bot.store import Store
+
+    Interaction = discord.Interaction[EncoreBot]
+
+log = logging.getLogger(__name__)
+
+_DELETED_KEPT = 1000  # ids of the messages deleted last
+_UNKNOWN_REPLY = "I no longer know this reply; ask me again instead."
+_NOT_YOURS = "Only who asked, or someone who may manage messages, can do this."
+_PAUSED = "I am paused in this server; a moderator can wake me with /encore resume."
+_QUESTION_GONE = "The message that I answered is gone; ask me again instead."
+_ALREADY = "I am already on it."
+
+
+class Chat(commands.Cog):
+    """Listen, and answer where wanted."""
+
+    def __init__(self, bot: EncoreBot, responder: Responder, store: Store, *, draw: random.Random) -> None:
+        self.bot = bot
+        self._responder = responder
+        self._store = store
+        self._histories = Histories(bot, store, keep=bot.settings.history_messages)
+        self._attention = Attention(bot, store, draw=draw)
+        self._unfinished: list[UnfinishedReply] = []
+        self._deleted: deque[int] = deque(maxlen=_DELETED_KEPT)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def cog_load(self) -> None:
+        self.bot.add_dynamic_items(ReplyButton)
+        # Read before the first event can come in, so that nothing of this process is among them.
+        self._unfinished = await self._store.unfinished_replies()
+
+    async def cog_unload(self) -> None:
+        self.bot.remove_dynamic_items(ReplyButton)
+        for task in (tasks := list(self._tasks)):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ------------------------------------------------------------------ events
+
+    @commands.Cog.listener()
+    async def on_ready(self) -> None:
+        self._histories.forget()  # a new session: messages may have been missed
+        unfinished, self._unfinished = self._unfinished, []
+        if unfinished:
+            log.info("%d replies were left unfinished by the last process", len(unfinished))
+            recovery = Recovery(self.bot, self._store, self._responder, self._histories)
+            self._start(recovery.run(unfinished), "recovery")
+
+    @commands.Cog.listener()
+    async def on_message(self, message: discord.Message) -> None:
+        self._histories.note(message)
+        try:
+            occasion = await self._attention.occasion(message)
+        except StoreError as error:
+            log.warning("message %s is passed over: %s", message.id, error)
+            return
+        if occasion is None:
+            return
+        guild_id = message.guild.id if message.guild else None
+        ask = Ask(message.id, message.channel.id, guild_id, message.author.id, self.bot.provenance)
+        self._start(self._answer(ask, message), f"answer-{message.id}")
+
+    @commands.Cog.listener()
+    async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
+        if payload.message.author != self.bot.user:
+            self._histories.note(payload.message)
+
+    @commands.Cog.listener()
+    async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
+        await self._forget(payload.channel_id, {payload.message_id})
+
+    @commands.Cog.listener()
+    async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
+        await self._forget(payload.channel_id, payload.message_ids)
+
+    async def _forget(self, channel_id: int, message_ids: set[int]) -> None:
+        self._histories.delete(channel_id, message_ids)
+        self._deleted.extend(message_ids)
+        for message_id in message_ids:
+            self._responder.stop_for_message(message_id)
+        if not self._responder.running:
+            return
+        for message_id in message_ids:
+            # Whoever deletes the growing answer itself does not want the rest either.
+            with contextlib.suppress(StoreError):  # the next edit finds it gone
+                if (reply := await self._store.reply_of_message(message_id)) is not None:
+                    self._responder.stop(reply.id)
+
+    # ------------------------------------------------------------------ answers
+
+    async def _answer(self, ask: Ask, message: discord.Message, *, compare_with: int | None = None) -> Reply | None:
+        """Answer `message`; return None when someone already has, or when the store can't note it."""
+        reply_to = message.id if attention.may_refer(message.channel) else None
+        surface = self._surface(ask, reply_to=reply_to, compare_with=compare_with)
+        try:
+            history = await self._histories.until(message)
+            if message.id in self._deleted:  # while the history was read, before there was an answer to stop
+                return None
+            server = await self._store.server_settings(ask.guild_id)
+            return await self._responder.respond(ask, history, surface, server)
+        except StoreError as error:
+            log.warning("message %s is not answered: %s", message.id, error)
+            with contextlib.suppress(SurfaceGone, SurfaceBusy):
+                sentence = text.subtext("I can't keep notes right now, so I don't answer; please try again later.")
+                await surface.send(sentence, part=0, reply_id=0, controls=Controls.NONE)
+            return None
+
+    def _surface(self, ask: Ask, *, reply_to: int | None, compare_with: int | None = None) -> DiscordSurface:
+        channel = self.bot.get_partial_messageable(ask.channel_id, guild_id=ask.guild_id)
+        return DiscordSurface(channel, ask, reply_to=reply_to, compare_with=compare_with)
+
+    # ------------------------------------------------------------------ buttons
+
+    async def stop(self, interaction: Interaction, reply: Reply) -> None:
+        if not self._responder.stop(reply.id):
+            await tell(interaction, "This reply has already ended.")
+
+    async def regenerate(self, interaction: Interaction, reply: Reply) -> None:
+        """Make another version of a reply and offer to compare the two."""
+        ask = replace(reply.ask, variant=await self._store.next_variant(reply.ask.asked_message_id))
+        if ask.continues_reply_id is not None:
+            await self._carry_on(interaction, ask, ask.continues_reply_id, compare_with=reply.id)
+            return
+        asked = await self._asked(reply)
+        if asked is None:
+            await tell(interaction, _QUESTION_GONE)
+        elif await self._answer(ask, asked, compare_with=reply.id) is None:
+            await tell(interaction, _ALREADY)
+
+    async def continue_(self, interaction: Interaction, reply: Reply) -> None:
+        """Go on where a reply ended, in a reply of its own."""
+        variant = await self._store.next_variant(reply.ask.asked_message_id)
+        await self._carry_on(interaction, replace(reply.ask, variant=variant, continues_reply_id=reply.id), reply.id)
+
+    async def _carry_on(
+        self, interaction: Interaction, ask: Ask, previous_id: int, *, compare_with: int | None = None
+    ) -> None:
+        previous = await self._store.reply(previous_id)
+        if previous is None:
+            await tell(interaction, _UNKNOWN_REPLY)
+            return
+        last_message_id = previous.message_ids[-1] if previous.message_ids else None
+        reply_to = last_message_id if attention.may_refer(interaction.channel) else None
+        surface = self._surface(ask, reply_to=reply_to, compare_with=compare_with)
+        server = await self._store.server_settings(ask.guild_id)
+        if await self._responder.carry_on(ask, previous, surface, server) is None:
+            await tell(interaction, _ALREADY)
+
+    async def _asked(self, reply: Reply) -> discord.Message | None:
+        """Fetch the message that a reply answers; None when it is gone or can't be read."""
+        known = self.bot.get_channel(reply.ask.channel_id)
+        unknown = self.bot.get_partial_messageable(reply.ask.channel_id, guild_id=reply.ask.guild_id)
+        channel = known if isinstance(known, discord.abc.Messageable) else unknown
+        try:
+            return await channel.fetch_message(reply.ask.asked_message_id)
+        except (discord.NotFound, discord.Forbidden):
+            return None
+
+    async def pressed(self, interaction: Interaction, reply_id: int, action: _Action) -> None:
+        """Check who pressed a button, then do what it says; what goes wrong is told to them alone."""
+        await interaction.response.defer()
+        try:
+            reply = await self._store.reply(reply_id)
+            if reply is None:
+                await tell(interaction, _UNKNOWN_REPLY)
+            elif not may_steer(interaction, reply.ask.member_id):
+                await tell(interaction, _NOT_YOURS)
+            elif action is not Chat.stop and (await self._store.server_settings(reply.ask.guild_id)).paused:
+                await tell(interaction, _PAUSED)
+            else:
+                self._start(self._do(interaction, reply, action), f"button-{interaction.id}")
+        except Exception as error:
+            await press(interaction, "a button", error)
+
+    async def _do(self, interaction: Interaction, reply: Reply, action: _Action) -> None:
+        try:
+            await action(self, interaction, reply)
+        except Exception as error:
+            await press(interaction, "a button", error)
+
+    # ------------------------------------------------------------------ tasks
+
+    def _start(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s failed", task.get_name(), exc_info=error)
+
+
+_Action = Callable[[Chat, "Interaction", Reply], Awaitable[None]]
+_ACTIONS: dict[str, _Action] = {"stop": Chat.stop, "regenerate": Chat.regenerate, "continue": Chat.continue_}
+
+
+class ReplyButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=ui.STEER_TEMPLATE):
+    """Stop, regenerate or continue, below any reply however old; all it needs is in its custom id."""
+
+    def __init__(self, button: discord.ui.Button[Any], action: _Action, reply_id: int) -> None:
+        super().__init__(button)
+        self._action = action
+        self._reply_id = reply_id
+
+    @classmethod
+    async def from_custom_id(
+        cls, interaction: discord.Interaction[Any], item: discord.ui.Item[Any], match: re.Match[str], /
+    ) -> Self:
+        assert isinstance(item, discord.ui.Button)
+        return cls(item, _ACTIONS[match["action"]], int(match["reply_id"]))
+
+    async def callback(self, interaction: discord.Interaction[Any]) -> None:
+        cog = interaction.client.get_cog(Chat.__cog_name__)
+        assert isinstance(cog, Chat)
+        await cog.pressed(interaction, self._reply_id, self._action)

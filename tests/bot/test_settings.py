@@ -1,0 +1,111 @@
+"""Settings: the environment over .env, one sentence for what is wrong, secrets never shown."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+
+from bot.errors import SettingsError
+from bot.settings import Settings, load, variable
+
+_NONE = Path("no-such.env")
+
+
+def test_nothing_set_gives_the_defaults() -> None:
+    assert load({}, env_file=_NONE) == Settings()
+
+
+def test_environment_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("MODEL=from-file.gguf\nTHREADS=3\n")
+    settings = load({"MODEL": "from-environment.gguf"}, env_file=file)
+    assert (settings.model, settings.threads) == ("from-environment.gguf", 3)
+
+
+def test_empty_or_blank_value_means_the_default(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("THREADS=\nMODEL='  '\nDATA_DIR\n")
+    assert load({"QUEUE_LIMIT": ""}, env_file=file) == Settings()
+
+
+def test_empty_variable_of_the_environment_hides_the_file(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("THREADS=3\n")
+    assert load({"THREADS": ""}, env_file=file).threads == Settings().threads
+
+
+def test_chinese_and_quoted_text_come_through(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text('SYSTEM_PROMPT="你是“安可”；用中文回答。 # 不是注释"\n', "utf-8")
+    assert load({}, env_file=file).system_prompt == "你是“安可”；用中文回答。 # 不是注释"
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("DATA_DIR", "/srv/encore", Path("/srv/encore")),
+        ("CONTEXT_TOKENS", "256", 256),
+        ("PARALLEL_STREAMS", "64", 64),
+        ("EDIT_INTERVAL_SECONDS", "0", 0.0),
+        ("EDIT_INTERVAL_SECONDS", "1.5", 1.5),
+        ("MESSAGE_CONTENT_INTENT", "Yes", True),
+        ("MESSAGE_CONTENT_INTENT", "off", False),
+        ("KV_CACHE", "f16", "f16"),
+        ("DISCORD_API_BASE", "http://127.0.0.1:80/api/v10/", "http://127.0.0.1:80/api/v10"),
+        ("DISCORD_GATEWAY", "wss://gateway.example", "wss://gateway.example"),
+    ],
+)
+def test_good_values_are_read(name: str, given: str, expected: object) -> None:
+    assert getattr(load({name: f" {given} "}, env_file=_NONE), name.lower()) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "remedy"),
+    [
+        ("CONTEXT_TOKENS", "255", "a whole number from 256 to 131072"),
+        ("CONTEXT_TOKENS", "2048.0", "a whole number from 256 to 131072"),
+        ("PARALLEL_STREAMS", "0", "a whole number from 1 to 64"),
+        ("THREADS", "-1", "a whole number from 0 to 512"),
+        ("EDIT_INTERVAL_SECONDS", "nan", "a number from 0 to 60"),
+        ("EDIT_INTERVAL_SECONDS", "inf", "a number from 0 to 60"),
+        ("EDIT_INTERVAL_SECONDS", "fast", "a number from 0 to 60"),
+        ("MESSAGE_CONTENT_INTENT", "maybe", "true or false"),
+        ("KV_CACHE", "q4_0", "q8_0 or f16"),
+        ("LOG_LEVEL", "info", "DEBUG, INFO, WARNING or ERROR"),
+        ("DISCORD_API_BASE", "discord.com/api", "http:// or https://"),
+        ("DISCORD_GATEWAY", "https://gateway.example", "ws:// or wss://"),
+    ],
+)
+def test_wrong_value_names_variable_value_and_remedy(name: str, given: str, remedy: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({name: given}, env_file=_NONE)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{name}: {given!r} can't be used; ")
+    assert remedy in sentence
+    assert sentence.count("\n") == 0
+
+
+def test_token_is_never_shown() -> None:
+    settings = load({"DISCORD_TOKEN": "top-secret"}, env_file=_NONE)
+    assert settings.discord_token == "top-secret"
+    assert "top-secret" not in repr(settings)
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings().model = "other"  # type: ignore[misc]
+
+
+def test_every_setting_has_help_and_a_variable_of_its_own() -> None:
+    assert all(field.metadata["help"] for field in fields(Settings))
+    names = [variable(field.name) for field in fields(Settings)]
+    assert len(set(names)) == len(names)
+    assert all(name == name.upper() for name in names)
+
+
+def test_everything_on_disk_lies_in_the_data_folder() -> None:
+    settings = Settings(data_dir=Path("elsewhere"))
+    assert settings.database.parent == Path("elsewhere")
+    assert settings.models_dir.parent == Path("elsewhere")
