@@ -1,6 +1,6 @@
 """Speed of serving: the whole path (event, cog, queue, engine, edits, rows) against the bare engine.
 
-    python -m benchmarks.serve --json [--rounds 3] [--model embedded]
+    python -m benchmarks.serve --json [--rounds 5] [--model embedded]
 
 Everything runs on the embedded model in a live SimCord world. Rounds are interleaved: each round runs the path, then
 xllamacpp called directly (a server of its own, same parameters, threads calling `handle_completions`) on the *same*
@@ -186,6 +186,11 @@ class Direct:
         return time.perf_counter() - started, sum(counts), first[0]
 
 
+def _request(number: str, topic: str) -> str:
+    """Return a text that no cache has seen: only the instructions before it may be cached, on either side."""
+    return f"({number}) Tell me a long story about {topic}, in detail."
+
+
 def _tokens(replies: Sequence[Reply]) -> int:
     return sum(len(reply.outcome.completion_token_ids) for reply in replies if reply.outcome)
 
@@ -198,9 +203,7 @@ async def measure_ratios(model: str, cache: Path, gguf: Path, rounds: int) -> di
         direct = await asyncio.to_thread(Direct, gguf, slots=STREAMS)
         for number in range(rounds + 1):
             await on.set_length(SINGLE_TOKENS)
-            reply, seconds = await on.talk(
-                on.channel(), f"Tell me a long story about {TOPICS[number % 16]}, in detail."
-            )
+            reply, seconds = await on.talk(on.channel(), _request(f"single {number}", TOPICS[number % STREAMS]))
             bare_seconds, bare_tokens, _ = await asyncio.to_thread(direct.run, [reply])
             path_rate, bare_rate = _tokens([reply]) / seconds, bare_tokens / bare_seconds
 
@@ -208,10 +211,7 @@ async def measure_ratios(model: str, cache: Path, gguf: Path, rounds: int) -> di
             channels = [on.channel() for _ in TOPICS]
             started = time.perf_counter()
             done = await asyncio.gather(
-                *(
-                    on.talk(c, f"Tell me a long story about {t}, in detail.")
-                    for c, t in zip(channels, TOPICS, strict=True)
-                )
+                *(on.talk(c, _request(f"batch {number}", t)) for c, t in zip(channels, TOPICS, strict=True))
             )
             batch_seconds = time.perf_counter() - started
             replies = [reply for reply, _ in done]
@@ -220,7 +220,7 @@ async def measure_ratios(model: str, cache: Path, gguf: Path, rounds: int) -> di
             await on.set_length(TURN_TOKENS)
             channel = on.channel()
             for turn in range(5):
-                reply, _ = await on.talk(channel, f"Question {turn + 1}: tell me more about {TOPICS[turn]}, in detail.")
+                reply, _ = await on.talk(channel, _request(f"turn {number}.{turn}", TOPICS[turn]))
             assert reply.outcome and reply.outcome.first_token_milliseconds
             _, _, cold = await asyncio.to_thread(direct.run, [reply], cached=False)
             if number == 0:
@@ -259,9 +259,7 @@ async def measure_process(model: str, cache: Path) -> dict[str, Any]:
         await on.talk(on.channel(), "Hello!")
         channels = [on.channel() for _ in TOPICS]
         watcher = asyncio.create_task(watch())
-        await asyncio.gather(
-            *(on.talk(c, f"Tell me a long story about {t}, in detail.") for c, t in zip(channels, TOPICS, strict=True))
-        )
+        await asyncio.gather(*(on.talk(c, _request("batch", t)) for c, t in zip(channels, TOPICS, strict=True)))
         watcher.cancel()
     lags.sort()
     return {
@@ -312,7 +310,7 @@ def _holds(figures: dict[str, Any]) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure serving against the bare engine.")
     parser.add_argument("--json", action="store_true", help="print one JSON object (default: the same, indented)")
-    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds after one warm-up (default 3)")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds after one warm-up (default 5)")
     parser.add_argument("--model", default="embedded", help="as MODEL (default embedded)")
     parser.add_argument("--process", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

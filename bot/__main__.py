@@ -11,7 +11,6 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from bot import commands, log
@@ -65,7 +64,7 @@ def _failed(sentence: str, status: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="encore", description=_DESCRIPTION, epilog=f"{_EPILOG} {_CODES}")
-    parser.add_argument("--version", action="version", version=f"encore {version('encore')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     adder = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace, Settings], int], help: str) -> argparse.ArgumentParser:
@@ -105,6 +104,14 @@ def _parser() -> argparse.ArgumentParser:
     restore = command("restore", commands.restore, "put a backup in the place of the database; keeps the old one aside")
     restore.add_argument("file", type=Path, metavar="FILE", help="file that `encore backup` wrote")
     return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version  # a tenth of a second that only this option needs
+
+        print(f"encore {version('encore')}")
+        parser.exit()
 
 
 def _port(text: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import json
@@ -194,8 +195,8 @@ def _until_stopped(work: Coroutine[Any, Any, None]) -> int:
             stopped = True
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
-            _tell("Stopping ...")
             task.cancel()
+            _tell("Stopping ...")
 
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
@@ -215,7 +216,9 @@ def _announce(address: str) -> None:
 
 
 def _tell(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
+    """Say something on stderr; where nobody reads any more (`encore demo 2>&1 | head`), nothing is lost."""
+    with contextlib.suppress(OSError):
+        print(sentence, file=sys.stderr, flush=True)
 
 
 def _is_this_machine(host: str) -> bool:

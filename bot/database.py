@@ -41,10 +41,12 @@ _REFUSED = {
     sqlite3.SQLITE_TOOBIG,
     sqlite3.SQLITE_RANGE,
 }
-# Folding the write-ahead log into the file ends with an fsync, 200 ms and more on a busy disk. No commit waits for it:
-# a connection of its own does it now and then; only a log that outgrows 64 MiB all the same is folded by the writer.
-_TRANSACTIONS_A_CHECKPOINT = 256
-_LONGEST_LOG_PAGES = 16384
+# Folding the write-ahead log into the file ends with fsyncs, 200 ms and more on a busy disk. No commit waits:
+# a connection of its own does it now and then. The writer does it only when a flood has let the log grow all the same
+# (50,000 reactions at once), and then gives the disk space back.
+_TRANSACTIONS_A_CHECKPOINT = 1024
+_LONGEST_LOG_PAGES = 65536
+_KEPT_LOG_BYTES = 64 * 2**20
 _OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
 
 
@@ -250,7 +252,11 @@ class Database:
             opened: list[aiosqlite.Connection] = []
             try:
                 for pragmas in (
-                    (f"wal_autocheckpoint = {_LONGEST_LOG_PAGES}", "foreign_keys = ON"),  # the writer
+                    (  # the writer
+                        "foreign_keys = ON",
+                        f"wal_autocheckpoint = {_LONGEST_LOG_PAGES}",
+                        f"journal_size_limit = {_KEPT_LOG_BYTES}",
+                    ),
                     ("query_only = ON",),  # the reader
                     (),  # the checkpointer
                 ):

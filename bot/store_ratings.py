@@ -23,8 +23,8 @@ _SWAPPED = {Preference.A: Preference.B, Preference.B: Preference.A}
 _NO_MESSAGE = 0  # message_id of a signal that hangs on no message, such as a button
 _EARLY_EVENTS = 2048
 
-# One statement a group, however large: every trip to SQLite's thread and back waits for the interpreter's lock, beside a
-# busy event loop up to a switch interval (5 ms), and executemany takes that lock anew for each row.
+# One statement a group, however large: each trip to SQLite's thread and back waits for the interpreter's lock, up to a
+# switch interval (5 ms) beside a busy event loop, and executemany takes that lock anew for each row.
 _REACT = """
     INSERT INTO reaction_events (kind, message_id, member_id, emoji, value, rated_at)
     SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),

@@ -17,7 +17,7 @@ _INVISIBLE = re.compile(
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BLANK_RUN = re.compile(r"\n{3,}")
-_PING = re.compile(r"@(?=everyone\b|here\b)|<(?=@[!&]?\d)", re.IGNORECASE)
+_PING = re.compile(r"@(?=everyone|here)|<(?=@[!&]?\d)", re.IGNORECASE)  # as wide as Discord: "@here__" counts
 _FENCE = re.compile(r"^[ ]{0,3}```")
 _THINK = re.compile(r"<think>.*?(?:</think>\s*|\Z)", re.DOTALL | re.IGNORECASE)
 _PARTIAL_TAG = re.compile(r"<(?:t(?:h(?:i(?:n(?:k)?)?)?)?)?\Z", re.IGNORECASE)

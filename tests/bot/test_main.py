@@ -97,6 +97,13 @@ def test_help_gives_options_with_defaults(
         assert promise in help
 
 
+def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert re.fullmatch(r"encore \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["dance"], ["demo", "--port", "65536"], ["demo", "--port", "x"], ["backup"], ["run", "--fast"]]
 )
@@ -253,6 +260,16 @@ async def test_demo_serves_its_page_and_keeps_its_ratings_apart(folder: Path) ->
         assert await asyncio.wait_for(process.wait(), _SECONDS) == 0
     assert (folder / "data" / "demo" / "encore.sqlite3").exists()
     assert not (folder / "data" / "encore.sqlite3").exists()
+
+
+async def test_demo_whose_output_nobody_reads_any_more_still_stops(folder: Path) -> None:
+    async with encore("demo", "--no-browser") as process:
+        await line_with(process.stdout, "http://")
+        for output in (1, 2):
+            process._transport.get_pipe_transport(output).close()  # type: ignore[attr-defined]
+        process.terminate()
+        # Not 0: the interpreter itself can't flush its output at the end.
+        assert await asyncio.wait_for(process.wait(), _SECONDS) in (0, 1, 120)
 
 
 async def test_second_encore_on_one_folder_is_refused(folder: Path) -> None:
