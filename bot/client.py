@@ -128,6 +128,7 @@ def build_bot(
         Route.BASE = settings.discord_api_base
     if settings.discord_gateway:
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.discord_gateway)
+    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # Encore never speaks in voice channels
     responder = Responder(store, model, settings=settings)
     return EncoreBot(settings, store, model, responder, Ratings(store), provenance=provenance, draw=draw)
 

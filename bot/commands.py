@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -158,7 +158,7 @@ async def _chat(options: argparse.Namespace, settings: Settings) -> None:
             if lines.isatty():
                 print(HELP)
             terminal = Terminal(store, responder, out=sys.stdout, name=options.name)
-            await converse(terminal, cast(TextIO, lines), sys.stdout)
+            await converse(terminal, lines, sys.stdout)
         finally:
             lines.close()
             await responder.aclose()

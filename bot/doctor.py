@@ -211,7 +211,7 @@ def _embedded(cache: Path) -> Finding:
 
 def _hub_file(settings: Settings) -> Path | None:
     """Return where a model of the hub is kept, None if MODEL names none."""
-    named = spec._HUB.fullmatch(settings.model)
+    named = spec.HUB.fullmatch(settings.model)
     if named is None or ".." in PurePosixPath(settings.model).parts:
         return None
     return settings.models_dir / "hub" / named["repository"] / named["name"]

@@ -256,7 +256,7 @@ class Responder:
             log.warning("reply %s: its text is shown before it is kept: %s", reply_id, error)
         body = text.visible(answer.completion)
         if not body and state is ReplyState.DONE:
-            notes.insert(0, "I found no words; press regenerate to let me try again.")
+            notes.insert(0, "I found no words; ask me for another version.")
         final = "\n".join([body, *map(text.subtext, notes)]).strip()
         controls = Controls.NONE if state is ReplyState.FAILED and not body else Controls.FINISHED
         try:
@@ -297,7 +297,7 @@ class Responder:
                 return ReplyState.INTERRUPTED, [*notes, "I am restarting; ask me again in a moment."]
             return ReplyState.STOPPED, notes
         if answer.finish.reason is FinishReason.LENGTH:
-            notes.append("Cut at the length limit; press continue to let me go on.")
+            notes.append("Cut at the length limit; I can continue.")
         return ReplyState.DONE, notes
 
     async def _with_completions(self, history: Sequence[Message]) -> list[Message]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from bot import text
 from bot.records import Ask, Message, Provenance, Reply
@@ -22,6 +22,14 @@ _ME, _CHARACTER, _CHANNEL = 1, 2, 1
 HELP = (
     "Commands: /up and /down rate the last answer, /again asks for another, /more continues, /new starts over, /quit."
 )
+
+
+class Lines(Protocol):
+    """Where typed lines come from; `readline` blocks, and returns an empty string at the end."""
+
+    def isatty(self) -> bool: ...
+
+    def readline(self) -> str: ...
 
 
 @dataclass(slots=True)
@@ -169,7 +177,7 @@ class Terminal:
         self._out.flush()
 
 
-async def converse(terminal: Terminal, source: TextIO, out: TextIO) -> None:
+async def converse(terminal: Terminal, source: Lines, out: TextIO) -> None:
     """Read lines from `source` until its end or /quit, with a prompt where a person sits in front of it."""
     interactive = source.isatty()
     while True:

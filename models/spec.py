@@ -17,7 +17,7 @@ EMBEDDED_NOTE = (
     "The embedded model is small and speaks English only; for Chinese and other languages set "
     "MODEL=Qwen/Qwen2.5-1.5B-Instruct-GGUF/qwen2.5-1.5b-instruct-q4_k_m.gguf (1.1 GB), or another GGUF that knows them."
 )
-_HUB = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)/(?P<name>[^\\]+\.gguf)", re.ASCII)
+HUB = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)/(?P<name>[^\\]+\.gguf)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def resolve(model: str, cache_dir: Path, *, progress: Callable[[str, int, int], 
     path = Path(model).expanduser()
     if path.is_file():
         return _spec(path, cache_dir, "MODEL names this file", report)
-    found = _HUB.fullmatch(model)
+    found = HUB.fullmatch(model)
     if found and ".." not in PurePosixPath(model).parts:
         path = fetch.hub_file(found["repository"], found["name"], cache_dir, progress=report)
         return _spec(path, cache_dir, "MODEL names this file on the Hugging Face hub", report)

@@ -213,7 +213,7 @@ async def test_a_cut_answer_offers_to_go_on_and_does(room: Room) -> None:
     screen = Screen()
     ask = room.ask("one two three four five")
     first = await room.respond(ask, screen)
-    assert "press continue" in screen.text
+    assert "I can continue" in screen.text
     more = Screen()
     again = replace(ask, variant=1, continues_reply_id=first.id)
     second = await room.responder.carry_on(again, first, more, room.server)
