@@ -41,10 +41,11 @@ _REFUSED = {
     sqlite3.SQLITE_TOOBIG,
     sqlite3.SQLITE_RANGE,
 }
-# Folding the write-ahead log into the file ends with fsyncs, 200 ms and more on a busy disk. No commit waits:
-# a connection of its own does it now and then. The writer does it only when a flood has let the log grow all the same
-# (50,000 reactions at once), and then gives the disk space back.
+# Folding the write-ahead log into the file ends with fsyncs, and a commit beside one waits 100 ms and more on a busy
+# disk. So a connection of its own does it now and then, in a calm second. The writer does it only when a flood (50,000
+# reactions at once) has let the log grow to 256 MiB, and then gives the disk space back.
 _TRANSACTIONS_A_CHECKPOINT = 1024
+_CALM_SECONDS, _CALM_TRANSACTIONS = 1.0, 50
 _LONGEST_LOG_PAGES = 65536
 _KEPT_LOG_BYTES = 64 * 2**20
 _OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
@@ -317,6 +318,7 @@ class Database:
             self._closed = True
             try:
                 if self._checkpoint is not None:
+                    self._checkpoint.cancel()  # closing folds the log anyway
                     await asyncio.gather(self._checkpoint, return_exceptions=True)
                 with explained(self.path):
                     await self._checkpointer.close()
@@ -328,10 +330,14 @@ class Database:
     def _count_transaction(self) -> None:
         self._transactions += 1
         if self._transactions >= _TRANSACTIONS_A_CHECKPOINT and (self._checkpoint is None or self._checkpoint.done()):
-            self._transactions = 0
             self._checkpoint = asyncio.create_task(self._fold_log(), name="store checkpoint")
 
     async def _fold_log(self) -> None:
+        before = -_CALM_TRANSACTIONS
+        while self._transactions - before >= _CALM_TRANSACTIONS:
+            before = self._transactions
+            await asyncio.sleep(_CALM_SECONDS)
+        self._transactions = 0
         try:
             await self._checkpointer.execute_fetchall("PRAGMA wal_checkpoint(PASSIVE)")
         except sqlite3.Error as error:  # the log keeps everything until the next one

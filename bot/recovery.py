@@ -18,6 +18,7 @@ import discord
 from bot import text, ui
 from bot.errors import StoreError
 from bot.records import Outcome, Reply, ReplyState
+from bot.responder import CUT_NOTE
 from bot.streaming import CURSOR, Controls, SurfaceBusy, SurfaceGone
 from bot.surface import DiscordSurface
 from models.types import FinishReason
@@ -90,7 +91,7 @@ class Recovery:
         """Show the whole text, which was kept before it could be shown."""
         state, notes = ReplyState.DONE, ""
         if outcome.finish_reason == FinishReason.LENGTH:
-            notes = text.subtext("Cut at the length limit; press continue to let me go on.")
+            notes = text.subtext(CUT_NOTE)
         elif outcome.finish_reason != FinishReason.END:
             state, notes = ReplyState.INTERRUPTED, text.subtext(INTERRUPTED_NOTE)
         final = "\n".join(filter(None, [text.visible(outcome.completion), notes]))

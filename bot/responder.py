@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _STORE_RETRY_SECONDS, _STORE_PATIENCE_SECONDS = 1.0, 300.0
 _NO_NOTES = "I can't keep notes right now, so I don't answer; please try again later."
+CUT_NOTE = "Cut at the length limit; I can continue."
 _SMALLEST_ROOM = 16  # tokens; less than this is not worth starting an answer for
 
 
@@ -297,7 +298,7 @@ class Responder:
                 return ReplyState.INTERRUPTED, [*notes, "I am restarting; ask me again in a moment."]
             return ReplyState.STOPPED, notes
         if answer.finish.reason is FinishReason.LENGTH:
-            notes.append("Cut at the length limit; I can continue.")
+            notes.append(CUT_NOTE)
         return ReplyState.DONE, notes
 
     async def _with_completions(self, history: Sequence[Message]) -> list[Message]:

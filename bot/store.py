@@ -29,8 +29,8 @@ _UNFINISHED = (ReplyState.WAITING, ReplyState.STREAMING)
 class Store(RatingQueries, ServerQueries):
     """The queries, each a method; writes hold the one write lock, reads see committed data alone."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
-        RatingQueries.__init__(self, database, clock)
+    def __init__(self, database: Database, clock: Callable[[], float], *, last_seq: int) -> None:
+        RatingQueries.__init__(self, database, clock, last_seq=last_seq)
         ServerQueries.__init__(self, database, clock)
 
     @classmethod
@@ -43,7 +43,11 @@ class Store(RatingQueries, ServerQueries):
         aside, and the next start begins empty).
         """
         database = await Database.open(path, clock=clock, busy_timeout_seconds=busy_timeout_seconds)
-        return cls(database, clock=clock)
+        try:
+            return cls(database, clock, last_seq=await cls.last_seq(database))
+        except BaseException:
+            await database.aclose()
+            raise
 
     async def aclose(self) -> None:
         await self._database.aclose()
@@ -85,7 +89,7 @@ class Store(RatingQueries, ServerQueries):
         )
 
     async def attach_message(self, reply_id: int, message_id: int, part: int) -> None:
-        """Note that a message shows a part of a reply, which then streams; a message shows the reply attached last.
+        """Note that a message shows a part of a reply, which then streams; a message shows one reply for ever.
 
         Reactions that came before this note (a member can be faster than Discord's answer to us) count now.
         """
@@ -95,7 +99,7 @@ class Store(RatingQueries, ServerQueries):
             )
             await connection.execute_fetchall(
                 "INSERT INTO reply_messages (message_id, reply_id, part) SELECT ?, id, ? FROM replies WHERE id = ?"
-                " ON CONFLICT (message_id) DO UPDATE SET reply_id = excluded.reply_id, part = excluded.part",
+                " ON CONFLICT (message_id) DO UPDATE SET part = excluded.part WHERE reply_id = excluded.reply_id",
                 (message_id, part, reply_id),
             )
             await connection.execute_fetchall(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import aiosqlite
 
@@ -26,23 +26,29 @@ _EARLY_EVENTS = 2048
 # One statement a group, however large: each trip to SQLite's thread and back waits for the interpreter's lock, up to a
 # switch interval (5 ms) beside a busy event loop, and executemany takes that lock anew for each row.
 _REACT = """
-    INSERT INTO reaction_events (kind, message_id, member_id, emoji, value, rated_at)
+    INSERT INTO reaction_events (kind, message_id, member_id, emoji, value, rated_at, seq)
     SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-           json_extract(value, '$[3]'), json_extract(value, '$[4]'), ?
+           json_extract(value, '$[3]'), json_extract(value, '$[4]'), ?, ? + key
     FROM json_each(?) ORDER BY key
 """
 
 
 class RatingQueries:
-    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+    def __init__(self, database: Database, clock: Callable[[], float], *, last_seq: int) -> None:
         self._database = database
         self._clock = clock
+        self._next_seq = last_seq + 1
         self._early: deque[ReactionEvent] = deque(maxlen=_EARLY_EVENTS)
+
+    @staticmethod
+    async def last_seq(database: Database) -> int:
+        """Return the highest number that a signal has; reads all of them, once a start."""
+        return int((await database.read("SELECT coalesce(max(seq), 0) FROM ratings"))[0][0])
 
     async def apply_reactions(self, events: Iterable[ReactionEvent]) -> None:
         """Apply raw reaction events in their order, in one transaction; those on other messages change nothing."""
         events = list(events)
-        await self._database.write(_REACT, (self._clock(), _json(events)))
+        await self._database.write(_REACT, self._reactions(events))
         self._early.extend(events)
 
     async def reconcile_reactions(self, message_id: int, present: Mapping[tuple[int, str], float]) -> None:
@@ -52,7 +58,8 @@ class RatingQueries:
         """
         async with self._database.transaction() as connection:
             kept = await connection.execute_fetchall(
-                "SELECT member_id, substr(source, length('reaction:') + 1), value FROM ratings WHERE message_id = ?",
+                "SELECT member_id, substr(source, length('reaction:') + 1), value"
+                " FROM reply_messages JOIN ratings USING (reply_id, message_id) WHERE message_id = ?",
                 (message_id,),
             )
             stood = {(member_id, emoji): value for member_id, emoji, value in kept}
@@ -62,25 +69,26 @@ class RatingQueries:
                     events.append(ReactionEvent(ReactionKind.ADD, message_id, member_id, emoji, value))
                 elif stood[member_id, emoji] != value:
                     await connection.execute_fetchall(
-                        "UPDATE ratings SET value = ? WHERE message_id = ? AND member_id = ?"
-                        " AND source = 'reaction:' || ?",
+                        "UPDATE ratings SET value = ?1"
+                        " WHERE reply_id = (SELECT reply_id FROM reply_messages WHERE message_id = ?2)"
+                        " AND member_id = ?3 AND message_id = ?2 AND source = 'reaction:' || ?4",
                         (value, message_id, member_id, emoji),
                     )
-            await connection.execute_fetchall(_REACT, (self._clock(), _json(events)))
+            await connection.execute_fetchall(_REACT, self._reactions(events))
 
     async def cast_vote(self, reply_id: int, member_id: int, source: str, value: float) -> bool:
         """Count a signal that hangs on no message, such as a button; return False when there is no such reply."""
         cast = await self._database.write(
-            "INSERT OR REPLACE INTO ratings (reply_id, member_id, source, message_id, value, rated_at)"
-            " SELECT id, ?, ?, ?, ?, ? FROM replies WHERE id = ? RETURNING id",
-            (member_id, source, _NO_MESSAGE, value, self._clock(), reply_id),
+            "INSERT OR REPLACE INTO ratings (reply_id, member_id, message_id, source, value, rated_at, seq)"
+            " SELECT id, ?, ?, ?, ?, ?, ? FROM replies WHERE id = ? RETURNING seq",
+            (member_id, _NO_MESSAGE, source, value, self._clock(), self._take_seq(1), reply_id),
         )
         return bool(cast)
 
     async def retract_vote(self, reply_id: int, member_id: int, source: str) -> bool:
         """Take a signal of `cast_vote` back; return whether it stood."""
         gone = await self._database.write(
-            "DELETE FROM ratings WHERE reply_id = ? AND member_id = ? AND source = ? AND message_id = ? RETURNING id",
+            "DELETE FROM ratings WHERE reply_id = ? AND member_id = ? AND source = ? AND message_id = ? RETURNING seq",
             (reply_id, member_id, source, _NO_MESSAGE),
         )
         return bool(gone)
@@ -153,7 +161,16 @@ class RatingQueries:
     async def _apply_early(self, connection: aiosqlite.Connection, message_id: int) -> None:
         """Apply the reactions to a message that came before it was known to show a reply."""
         early = [event for event in self._early if event.message_id == message_id]
-        await connection.execute_fetchall(_REACT, (self._clock(), _json(early)))
+        await connection.execute_fetchall(_REACT, self._reactions(early))
+
+    def _reactions(self, events: Sequence[ReactionEvent]) -> tuple[float, int, str]:
+        """Give the values of _REACT. Numbers are taken in the order in which writes queue, so in the order of time."""
+        return self._clock(), self._take_seq(len(events)), _json(events)
+
+    def _take_seq(self, count: int) -> int:
+        first = self._next_seq
+        self._next_seq += count
+        return first
 
 
 def _json(events: Iterable[ReactionEvent]) -> str:

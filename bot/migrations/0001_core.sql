@@ -86,54 +86,58 @@ CREATE TABLE reply_messages (
 CREATE INDEX reply_messages_by_reply ON reply_messages (reply_id, part);
 
 -- Every signal that still stands. message_id is the reacted message (0: no message, such as a button), so that the same
--- emoji on two messages of one reply are two signals. A new or repeated signal gets a new id: ids are the order of time.
+-- emoji on two messages of one reply are two signals. `seq` is the order of time, whatever the clock does. One tree and
+-- no index: a reaction then dirties one page, and a flood of them writes a third of the log that it otherwise would.
 CREATE TABLE ratings (
-    id         INTEGER PRIMARY KEY,
     reply_id   INTEGER NOT NULL REFERENCES replies (id) ON DELETE CASCADE,
     member_id  INTEGER NOT NULL,
-    source     TEXT NOT NULL,
     message_id INTEGER NOT NULL,
+    source     TEXT NOT NULL,
     value      REAL NOT NULL,
     rated_at   REAL NOT NULL,
-    UNIQUE (message_id, member_id, source, reply_id)
-) STRICT;
-
-CREATE INDEX ratings_by_reply ON ratings (reply_id, member_id, id);
+    seq        INTEGER NOT NULL,
+    PRIMARY KEY (reply_id, member_id, message_id, source)
+) STRICT, WITHOUT ROWID;
 
 -- One vote a member and reply by construction: the newest signal that still stands.
 CREATE VIEW votes AS
 SELECT reply_id, member_id, source, value, rated_at
 FROM ratings
-WHERE id = (
-    SELECT max(newer.id) FROM ratings AS newer
+WHERE seq = (
+    SELECT max(newer.seq) FROM ratings AS newer
     WHERE newer.reply_id = ratings.reply_id AND newer.member_id = ratings.member_id
 );
 
 -- Inserting into this view applies one raw reaction event, so that a group of them, whatever their kinds, is a single
 -- statement and its own transaction. Events on messages that show no reply change nothing.
 CREATE VIEW reaction_events AS
-SELECT NULL AS kind, NULL AS message_id, NULL AS member_id, NULL AS emoji, NULL AS value, NULL AS rated_at
+SELECT NULL AS kind, NULL AS message_id, NULL AS member_id, NULL AS emoji, NULL AS value, NULL AS rated_at, NULL AS seq
 WHERE 0;
 
 CREATE TRIGGER reaction_added INSTEAD OF INSERT ON reaction_events WHEN NEW.kind = 'add'
 BEGIN
-    INSERT OR REPLACE INTO ratings (reply_id, member_id, source, message_id, value, rated_at)
-    SELECT reply_id, NEW.member_id, 'reaction:' || NEW.emoji, message_id, NEW.value, NEW.rated_at
+    INSERT OR REPLACE INTO ratings (reply_id, member_id, message_id, source, value, rated_at, seq)
+    SELECT reply_id, NEW.member_id, message_id, 'reaction:' || NEW.emoji, NEW.value, NEW.rated_at, NEW.seq
     FROM reply_messages WHERE message_id = NEW.message_id;
 END;
 
 CREATE TRIGGER reaction_removed INSTEAD OF INSERT ON reaction_events WHEN NEW.kind = 'remove'
 BEGIN
     DELETE FROM ratings
-    WHERE message_id = NEW.message_id AND member_id = NEW.member_id AND source = 'reaction:' || NEW.emoji;
+    WHERE reply_id = (SELECT reply_id FROM reply_messages WHERE message_id = NEW.message_id)
+        AND member_id = NEW.member_id AND message_id = NEW.message_id AND source = 'reaction:' || NEW.emoji;
 END;
 
 CREATE TRIGGER reactions_cleared INSTEAD OF INSERT ON reaction_events WHEN NEW.kind = 'clear'
 BEGIN
-    DELETE FROM ratings WHERE message_id = NEW.message_id;
+    DELETE FROM ratings
+    WHERE reply_id = (SELECT reply_id FROM reply_messages WHERE message_id = NEW.message_id)
+        AND message_id = NEW.message_id;
 END;
 
 CREATE TRIGGER emoji_cleared INSTEAD OF INSERT ON reaction_events WHEN NEW.kind = 'clear_emoji'
 BEGIN
-    DELETE FROM ratings WHERE message_id = NEW.message_id AND source = 'reaction:' || NEW.emoji;
+    DELETE FROM ratings
+    WHERE reply_id = (SELECT reply_id FROM reply_messages WHERE message_id = NEW.message_id)
+        AND message_id = NEW.message_id AND source = 'reaction:' || NEW.emoji;
 END;

@@ -10,8 +10,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import xllamacpp
-
 from models.errors import ModelUnavailable
 
 # Prompts are read in steps of so many tokens a thread (a tenth of a second on a small model): a cancel takes effect,
@@ -30,6 +28,12 @@ def open_server(
     """
     if path is None or not path.is_file():
         raise ModelUnavailable(f"There is no model file {path}; set MODEL to a GGUF file or to `embedded`.")
+    try:
+        import xllamacpp  # here, so that a machine that lacks its libraries is told so in one sentence
+    except ImportError as error:
+        raise ModelUnavailable(
+            f"llama.cpp can't be started ({error}); it needs the OpenMP runtime (Debian, Ubuntu: libgomp1)."
+        ) from None
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.n_ctx = context_tokens * slots

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import stat
@@ -319,6 +320,33 @@ async def test_cancelled_write_happens_wholly_or_not_at_all(tmp_path: Path, turn
         assert variant in (0, 1)
         assert await store.claim_reply(new_ask(message_id=5, variant=variant)) is not None
         assert await store.check() == []
+
+
+async def test_log_is_folded_into_the_file_once_it_is_calm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "_TRANSACTIONS_A_CHECKPOINT", 3)
+    monkeypatch.setattr(database_module, "_CALM_SECONDS", 0.0)
+    path, copy = tmp_path / "data" / "encore.sqlite3", tmp_path / "copy"
+    async with opened(path.parent) as store:
+        for key in "ab":
+            await store.set_meta(key, "value")
+        assert store._database._checkpoint is None
+        await store.set_meta("c", "value")
+        assert store._database._checkpoint is not None
+        await store._database._checkpoint
+        shutil.copy(path, copy)  # without its log
+        with contextlib.closing(connect(copy)) as connection:
+            assert connection.execute("SELECT key FROM meta").fetchall() == [("a",), ("b",), ("c",)]
+
+
+async def test_store_closes_at_once_while_the_log_waits_for_calm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "_TRANSACTIONS_A_CHECKPOINT", 1)
+    monkeypatch.setattr(database_module, "_CALM_SECONDS", 3600.0)
+    async with asyncio.timeout(30):
+        async with opened(tmp_path) as store:
+            await store.set_meta("key", "value")
+    assert not (tmp_path / "encore.sqlite3-wal").exists()
 
 
 async def test_closed_store_says_so(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ VERSION_1_DATA = """
         VALUES (1, 0, 70, 7, 3, 'discord', 'done', 100.0, 101.0, '你好', x'01000000', 0, 0.0, 5.0),
                (1, 1, 70, 7, 3, 'discord', 'streaming', 102.0, NULL, NULL, NULL, NULL, NULL, NULL);
     INSERT INTO reply_messages VALUES (50, 1, 0), (51, 2, 0);
-    INSERT INTO ratings (reply_id, member_id, source, message_id, value, rated_at)
-        VALUES (1, 3, 'reaction:👍', 50, 1.0, 110.0), (1, 3, 'button', 0, -1.0, 111.0);
+    INSERT INTO ratings (reply_id, member_id, source, message_id, value, rated_at, seq)
+        VALUES (1, 3, 'reaction:👍', 50, 1.0, 110.0, 7), (1, 3, 'button', 0, -1.0, 111.0, 8);
 """
 
 
@@ -64,6 +64,8 @@ async def test_version_1_with_data_becomes_the_newest_and_keeps_it(tmp_path: Pat
             (1,),
         )
         assert await store.votes(1) == [Vote(1, 3, "button", -1.0, 111.0)]
+        await store.cast_vote(1, 3, "words", 0.5)
+        assert [vote.source for vote in await store.votes(1)] == ["words"]  # newer than what version 1 numbered
         assert [unfinished.id for unfinished in await store.unfinished_replies()] == [2]
         assert (await store.server_settings(7)).sampling.temperature == 0.25
         assert await store.free_channels(7) == {70}

@@ -146,16 +146,14 @@ async def test_completions_are_found_by_every_message_that_shows_them(tmp_path: 
         assert await store.completions_of_messages([]) == {}
 
 
-async def test_message_shows_the_reply_attached_last(tmp_path: Path) -> None:
+async def test_message_shows_the_reply_attached_first_for_ever(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         first = await new_reply(store, 1)
         await store.apply_reactions([add(1, 3)])
-        second = await new_reply(store, 1)
+        second = await new_reply(store, 1, 2)
         reply = await store.reply_of_message(1)
-        assert reply is not None and reply.id == second
-        assert await values(store, first) == {3: 1.0}  # what was said of the first stays said of it
-        await store.apply_reactions([remove(1, 3)])
-        assert await values(store, first) == {}
+        assert reply is not None and reply.id == first
+        assert (await values(store, first), await values(store, second)) == ({3: 1.0}, {})
 
 
 async def test_recent_messages_come_newest_first_and_limited(tmp_path: Path) -> None:
@@ -214,6 +212,17 @@ async def test_repeated_signal_is_one_and_newest_again(tmp_path: Path) -> None:
         await store.cast_vote(reply_id, 3, "words", -1.0)
         await store.cast_vote(reply_id, 3, "button", 1.0)
         assert await values(store, reply_id) == {3: 1.0}
+        await store.retract_vote(reply_id, 3, "button")
+        assert await values(store, reply_id) == {3: -1.0}
+
+
+async def test_order_of_signals_outlives_a_restart_and_a_clock_set_back(tmp_path: Path) -> None:
+    async with opened(tmp_path, clock=Clock(200.0)) as store:
+        reply_id = await new_reply(store, 1)
+        await store.apply_reactions([add(1, 3), add(1, 3, "👎", -1.0)])
+    async with opened(tmp_path, clock=Clock(100.0)) as store:
+        await store.cast_vote(reply_id, 3, "button", 0.5)
+        assert await values(store, reply_id) == {3: 0.5}
         await store.retract_vote(reply_id, 3, "button")
         assert await values(store, reply_id) == {3: -1.0}
 

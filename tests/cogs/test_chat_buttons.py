@@ -105,7 +105,7 @@ async def test_continue_goes_on_where_the_length_limit_cut(tmp_path: Path) -> No
     async with live_world(tmp_path) as world:
         await world.store.change_server_settings(world.guild.id, world.moderator.id, max_new_tokens=100)
         first = await one_answer(world, STORY)
-        assert first.content.endswith("-# Cut at the length limit; I can continue to let me go on.")
+        assert first.content.endswith("-# Cut at the length limit; I can continue.")
         await world.click(world.alice, first, label="Continue")
         [_, second] = await world.answered_in("general", 2)
         said = (await world.reply_shown_by(first)).outcome

@@ -111,7 +111,7 @@ async def test_parts_of_a_whole_text_that_are_missing_are_sent(tmp_path: Path) -
         await settled(world)
         first, second = world.replies("general")
         assert first == shown
-        assert second.content.endswith("-# Cut at the length limit; I can continue to let me go on.")
+        assert second.content.endswith("-# Cut at the length limit; I can continue.")
         assert "verse 149 of a song" in second.content
         assert (await world.reply_shown_by(second)).message_ids == (first.id, second.id)
         assert [bool(world.custom_ids(message)) for message in (first, second)] == [False, True]

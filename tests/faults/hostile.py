@@ -47,7 +47,7 @@ def null_bytes(draw: random.Random) -> str:
 
 def long_word(draw: random.Random) -> str:
     """A word of 4,000 characters, which members who pay may send."""
-    letter = draw.choice(("a", "W", "．", "好", "🙂", "e\u0301", "ﷺ", "‍", "_", "`", "@"))
+    letter = draw.choice(("a", "W", "_", "`", "@", "*", "．", "好", "🙂", "e\u0301", "ﷺ", "\u200d"))
     return (letter * 4000)[: draw.choice((1990, 4000, 4000))]
 
 
@@ -89,10 +89,11 @@ def noise(draw: random.Random) -> str:
     return "".join(c for c in (chr(draw.randint(1, point)) for point in points) if not "\ud800" <= c <= "\udfff") or "x"
 
 
-FAMILIES: tuple[Family, ...] = (
-    zalgo, right_to_left, null_bytes, long_word, mentions, markdown, control_tokens, impersonation, injections, blank,
-    surrogates, noise,
+_SHORT: tuple[Family, ...] = (
+    zalgo, right_to_left, null_bytes, mentions, markdown, control_tokens, impersonation, injections, blank, surrogates,
+    noise,
 )  # fmt: skip
+FAMILIES = (*_SHORT, long_word, *_SHORT)  # long words cost the most time
 
 
 def messages(count: int, seed: int, families: Sequence[Family] = FAMILIES, **names: int) -> Iterator[tuple[str, str]]:

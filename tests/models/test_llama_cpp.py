@@ -247,6 +247,14 @@ async def test_missing_file_is_told_by_its_path(tmp_path: Path) -> None:
         await LlamaCppEngine.open(spec, context_tokens=256, slots=1)
 
 
+async def test_missing_system_library_is_told_with_the_remedy(
+    tiny_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    with pytest.raises(ModelUnavailable, match="libgomp1"):
+        await LlamaCppEngine.open(tiny_spec, context_tokens=256, slots=1)
+
+
 async def test_truncated_file_is_told_with_the_remedy(tiny_spec: ModelSpec, tmp_path: Path) -> None:
     assert tiny_spec.path is not None
     damaged = tmp_path / "damaged.gguf"
