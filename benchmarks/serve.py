@@ -31,6 +31,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,9 @@ class Stage:
     def __init__(self, world: LiveWorld, store: Store) -> None:
         self.world, self.store = world, store
         self._channels = 0
+        self._changed: defaultdict[int, asyncio.Event] = defaultdict(asyncio.Event)
+        # A member who polls would take from the bot the very time that is measured: changes wake the one who waits.
+        world.backend.watchers.append(lambda change: self._changed[change.channel_id].set())
 
     def channel(self) -> Any:
         self._channels += 1
@@ -90,7 +94,8 @@ class Stage:
             reply = await self._finished(asked.id, channel)
             if reply is not None:
                 return reply, time.perf_counter() - started
-            await asyncio.sleep(0.003)
+            await self._changed[channel.id].wait()
+            self._changed[channel.id].clear()
 
     async def _finished(self, asked_id: int, channel: Any) -> Reply | None:
         # The member sees the end when the regenerate button appears with the final edit.

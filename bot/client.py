@@ -79,6 +79,8 @@ class EncoreBot(commands.Bot):
         return self._provenance
 
     async def setup_hook(self) -> None:
+        if self.user is not None:
+            self.responder.name_character(self.user.display_name)
         await self.ratings.__aenter__()
         await self.add_cog(Chat(self, self.responder, self.store, draw=self.draw))
         await self.add_cog(Feedback(self))

@@ -7,6 +7,7 @@ message, so that a follow-up's prompt starts with the last one's and the engine'
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -20,13 +21,14 @@ from models.types import Role, Turn
 _REFIT = 0.6  # share of the budget that stays filled when old turns go; the rest is room before the next cut
 _WINDOWS_KEPT = 4096  # channels whose window is remembered
 _STOP_LABELS = 8
+_LABELLED = re.compile(r"^(\S[^\n:]{0,40}): ", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Composed:
     """A prompt, how it was made, and the strings at which the character would start to speak for others.
 
-    `newly_dropped` counts the messages that fitted the last time and no longer do.
+    `newly_dropped` counts the messages that this prompt cut off; a cut that was made before is not counted again.
     """
 
     prompt: PromptRecord
@@ -35,11 +37,11 @@ class Composed:
 
 
 class Conversations:
-    """Compose prompts; remembers each channel's window."""
+    """Compose prompts; remembers each channel's window. `character` is the name that no member's label may have."""
 
     def __init__(self, prompts: PromptBuilder, *, character: str, most_messages: int = 40) -> None:
         self._prompts = prompts
-        self._character = character
+        self.character = character
         self._most_messages = most_messages
         self._starts: OrderedDict[int, int] = OrderedDict()
 
@@ -68,9 +70,8 @@ class Conversations:
             dropped_messages=len(history) - len(kept),
             system_sha256=hashlib.sha256(system.encode()).hexdigest(),
         )
-        recent = list(dict.fromkeys(labels[m.author_id] for m in reversed(kept) if m.author_id in labels))
-        stop = tuple(f"\n{name}:" for name in recent[:_STOP_LABELS])
-        return Composed(record, stop, newly_dropped=prompt.dropped)
+        recent = [labels[message.author_id] for message in reversed(kept) if message.author_id in labels]
+        return Composed(record, stop_strings(recent), newly_dropped=prompt.dropped)
 
     def _left_out_before(self, channel_id: int, history: Sequence[Message]) -> int:
         """Return how many of the oldest messages stay out: those cut before, or half when there are too many."""
@@ -97,13 +98,23 @@ class Conversations:
     def _labels(self, messages: Sequence[Message]) -> dict[int, str]:
         """Name each author; two who would look alike, or like the character, get the end of their id."""
         names = {m.author_id: text.label(m.author_name) for m in messages if not m.is_self}
-        taken: dict[str, int] = {_fold(self._character): 1}
+        taken: dict[str, int] = {_fold(self.character): 1}
         for name in names.values():
             taken[_fold(name)] = taken.get(_fold(name), 0) + 1
         return {
             author: name if taken[_fold(name)] == 1 else f"{name}#{author % 10000:04d}"
             for author, name in names.items()
         }
+
+
+def labels_in(prompt: str) -> list[str]:
+    """Return the labels of the lines in a prompt's text, the last speaker first."""
+    return [match[1] for match in reversed(list(_LABELLED.finditer(prompt)))]
+
+
+def stop_strings(labels: Sequence[str]) -> tuple[str, ...]:
+    """Return where the character would begin to speak for one of the latest speakers."""
+    return tuple(f"\n{name}:" for name in list(dict.fromkeys(labels))[:_STOP_LABELS])
 
 
 def _roots(history: Sequence[Message], before: int) -> list[Message]:

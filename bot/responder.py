@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bot import text
-from bot.conversation import Composed, Conversations
+from bot.conversation import Composed, Conversations, labels_in, stop_strings
 from bot.errors import StoreError
 from bot.records import Ask, Generation, Message, Outcome, Reply, ReplyState, ServerSettings
 from bot.streaming import Controls, Pacers, StreamingMessage, Surface, SurfaceBusy, SurfaceGone
@@ -88,13 +88,16 @@ class Responder:
         self._store = store
         self._model = model
         self._settings = settings
-        self._character = character
         self._conversations = Conversations(model.prompts, character=character, most_messages=settings.history_messages)
         self._pacers = Pacers(settings.edit_interval_seconds)
         self._running: dict[int, _Running] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
+
+    def name_character(self, name: str) -> None:
+        """Say by which name members know the character, so that no member's label reads like it."""
+        self._conversations.character = name
 
     @property
     def running(self) -> int:
@@ -129,7 +132,10 @@ class Responder:
         return await self._run(reply_id, ask, compose, surface, server)
 
     async def carry_on(self, ask: Ask, previous: Reply, surface: Surface, server: ServerSettings) -> Reply | None:
-        """Continue where `previous` ended, from its exact tokens, as a reply of its own; None when already done."""
+        """Continue where `previous` ended, from its exact tokens, as a reply of its own; None when already done.
+
+        It stops where it would speak for a member, as `previous` did.
+        """
         reply_id = await self._store.claim_reply(ask)
         if reply_id is None:
             return None
@@ -141,7 +147,9 @@ class Responder:
             ids = self._model.prompts.continuation(
                 previous.prompt.token_ids, previous.outcome.completion_token_ids, ended
             )
-            return Composed(replace(previous.prompt, token_ids=ids))
+            spoken = self._model.tokenizer.decode(previous.prompt.token_ids)
+            stop = stop_strings(labels_in(spoken)) if ask.guild_id is not None else ()
+            return Composed(replace(previous.prompt, token_ids=ids), stop)
 
         return await self._run(reply_id, ask, compose, surface, server)
 
@@ -201,6 +209,8 @@ class Responder:
                 composed = await compose()
                 dropped = composed.newly_dropped
                 request = self._request(composed, ask, server)
+                if self._model.prompts.opens_reasoning(request.prompt_token_ids):
+                    answer.completion = "<think>"  # the template wrote the tag, so the model will not
                 await self._store.start_reply(reply_id, composed.prompt, self._generation(request))
                 await self._stream(request, running, answer, shown)
             except EngineFailed:
@@ -255,7 +265,7 @@ class Responder:
             await self._store.finish_reply(reply_id, answer.outcome(ReplyState.STREAMING))
         except StoreError as error:  # the member's text comes first
             log.warning("reply %s: its text is shown before it is kept: %s", reply_id, error)
-        body = text.visible(answer.completion)
+        body = text.close_fence(text.visible(answer.completion))
         if not body and state is ReplyState.DONE:
             notes.insert(0, "I found no words; ask me for another version.")
         final = "\n".join([body, *map(text.subtext, notes)]).strip()

@@ -20,6 +20,7 @@ _BLANK_RUN = re.compile(r"\n{3,}")
 _PING = re.compile(r"@(?=everyone|here)|<(?=@[!&]?\d)", re.IGNORECASE)  # as wide as Discord: "@here__" counts
 _FENCE = re.compile(r"^[ ]{0,3}```")
 _THINK = re.compile(r"<think>.*?(?:</think>\s*|\Z)", re.DOTALL | re.IGNORECASE)
+_UNOPENED = re.compile(r"(?:(?!<think>).)*</think>", re.DOTALL | re.IGNORECASE)
 _PARTIAL_TAG = re.compile(r"<(?:t(?:h(?:i(?:n(?:k)?)?)?)?)?\Z", re.IGNORECASE)
 # Where a message may be cut, best first, and how many characters of the mark stay before the cut.
 _CUTS = (("\n\n", 0), ("\n", 0), ("。", 1), ("！", 1), ("？", 1), (". ", 1), ("! ", 1), ("? ", 1), (" ", 0))
@@ -46,7 +47,14 @@ def label(name: str, limit: int = 32) -> str:
 
 def visible(completion: str) -> str:
     """Return a completion without hidden reasoning, finished or not, and without a tag that has only begun."""
+    if _UNOPENED.match(completion):
+        completion = "<think>" + completion
     return _PARTIAL_TAG.sub("", _THINK.sub("", completion)).strip()
+
+
+def close_fence(text: str) -> str:
+    """Return the text with an open code fence closed, so that what follows stands outside it."""
+    return f"{text}\n```" if _open_fence(text, "") else text
 
 
 def harmless(text: str) -> str:

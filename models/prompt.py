@@ -19,6 +19,7 @@ PROMPT_VERSION = 1  # stored with every reply: raise it when the same turns woul
 LEFT_OUT = "(Earlier messages are left out.)"
 _YOU_BEGAN = "(You spoke first.)"
 _GO_ON = "(Please continue.)"
+_REASONING_TAIL = 8  # tokens in which a prompt's last `<think>` and newline fit
 _CACHED_COUNTS = 8192
 _EXCHANGE = (Turn(Role.USER, "x"), Turn(Role.ASSISTANT, "x"))
 
@@ -78,6 +79,15 @@ class PromptBuilder:
         """Return the prompt that carries a reply on: where it broke off, or if it `ended`, after a request to go on."""
         said = self._without_ends(completion_ids)
         return (*prompt_ids, *said, *(self._after_reply() if ended else ()))
+
+    def opens_reasoning(self, prompt_ids: Sequence[int]) -> bool:
+        """Return whether the template itself opened `<think>` at the prompt's end: the reply then begins inside it."""
+        tail = list(prompt_ids[-_REASONING_TAIL:])
+        control = self._tokenizer.control_id("<think>")
+        if control is not None and control in tail:
+            rest = self._tokenizer.decode(tail[len(tail) - tail[::-1].index(control) :])
+            return not rest.strip()
+        return self._tokenizer.decode(tail).rstrip().endswith("<think>")
 
     def training_example(
         self, prompt_ids: Sequence[int], completion_ids: Sequence[int]

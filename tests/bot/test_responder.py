@@ -221,6 +221,31 @@ async def test_a_cut_answer_offers_to_go_on_and_does(room: Room) -> None:
     assert first.outcome.completion + second.outcome.completion == "one two three four f"
 
 
+async def test_a_continuation_never_speaks_for_a_member(room: Room) -> None:
+    room.server = replace(room.server, sampling=Sampling(max_new_tokens=8))
+    ask = room.ask("one two\nthree")
+    first = await room.respond(ask, Screen())
+    room.server = replace(room.server, sampling=Sampling(max_new_tokens=100))
+    heard = []
+    stream = room.engine.stream
+
+    def listening(request, *, cancel):  # type: ignore[no-untyped-def]
+        heard.append(request.stop)
+        return stream(request, cancel=cancel)
+
+    room.engine.stream = listening
+    await room.responder.carry_on(replace(ask, variant=1), first, Screen(), room.server)
+    assert heard == [("\nMei:",)]
+
+
+async def test_reasoning_that_the_template_opened_is_hidden(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(room.model.prompts), "opens_reasoning", lambda self, ids: True)
+    screen = Screen()
+    reply = await room.respond(room.ask("plan</think>hello"), screen)
+    assert screen.text == "hello"
+    assert reply.outcome.completion == "<think>plan</think>hello"
+
+
 async def test_what_no_longer_fits_is_said_once(room: Room) -> None:
     texts = []
     for number in range(12):

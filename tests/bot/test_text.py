@@ -52,6 +52,11 @@ def test_a_growing_text_never_moves_the_cuts_already_made(original: str, more: i
         assert later == earlier
 
 
+def test_small_print_stands_outside_an_open_fence() -> None:
+    assert text.close_fence("see\n```py\nx = 1") == "see\n```py\nx = 1\n```"
+    assert text.close_fence("see\n```py\nx = 1\n```") == "see\n```py\nx = 1\n```"
+
+
 @pytest.mark.parametrize("ping", ["@everyone", "@here", "<@123>", "<@!123>", "<@&99>", "@EVERYONE", "hi @everyone!"])
 def test_harmless_text_pings_nobody(ping: str) -> None:
     assert not re.search(r"@(everyone|here)|<@[!&]?\d", text.harmless(ping), re.IGNORECASE)
@@ -69,6 +74,8 @@ def test_harmless_leaves_plain_text_alone() -> None:
         ("Hello <think>aside</think> there", "Hello there"),
         ("Hello <thi", "Hello"),
         ("<THINK>x</THINK>ok", "ok"),
+        ("a plan\n</think>\nHello", "Hello"),
+        ("Hi <think>a</think> there </think> x", "Hi there </think> x"),
         ("a < b", "a < b"),
     ],
 )

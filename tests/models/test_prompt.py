@@ -216,3 +216,11 @@ def test_embedded_model_builds_a_long_history_in_milliseconds(embedded_cache: Pa
         build(prompts, [*turns, user(f"question {n}")])
         took.append(time.perf_counter() - start)
     assert min(took) < 0.02
+
+
+def test_a_prompt_that_ends_in_an_opened_think_tag_opens_reasoning() -> None:
+    tokenizer = prepare(ECHO, Path())
+    prompts = PromptBuilder(tokenizer)
+    asked = tokenizer.render([Turn(Role.USER, "<think>")])
+    assert not prompts.opens_reasoning(asked)
+    assert prompts.opens_reasoning([*asked, *tokenizer.encode_text("<think>\n")])
