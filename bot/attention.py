@@ -47,7 +47,8 @@ class Attention:
         self._client = client
         self._store = store
         self._draw = draw
-        self._threads: _Recent[None] = _Recent()  # threads it was mentioned in
+        self._threads: _Recent[None] = _Recent()  # threads it was called into
+        self._left: _Recent[None] = _Recent()  # threads it was taken out of and not called into since
         self._bot_turns: _Recent[int] = _Recent()
         self._unasked: _Recent[int] = _Recent()  # unprompted replies since somebody talked to it
 
@@ -58,8 +59,11 @@ class Attention:
         by_bot = message.author.bot or message.webhook_id is not None
         # Before the first wait: a message is judged by what came before it, not by what comes meanwhile.
         called = self._is_called(message)
-        is_in = self._is_in(message.channel)
-        self._take_note(message, called=called, by_bot=by_bot)
+        is_in = self.is_in(message.channel)
+        if not by_bot:
+            self._bot_turns.pop(message.channel.id, None)
+            if called:
+                self._unasked.pop(message.channel.id, None)
         if not _can_be_answered(message):
             return None
         server = await self._store.server_settings(message.guild.id if message.guild else None)
@@ -67,6 +71,7 @@ class Attention:
             return None
         if called:
             occasion = Occasion.CALLED
+            self._join(message.channel)
         elif message.guild is None or _is_for_another(message):
             return None
         elif is_in or message.channel.id in await self._store.free_channels(message.guild.id):
@@ -80,13 +85,26 @@ class Attention:
             self._bot_turns[message.channel.id] = self._bot_turns.get(message.channel.id, 0) + 1
         return occasion
 
-    def _take_note(self, message: discord.Message, *, called: bool, by_bot: bool) -> None:
-        if called and isinstance(message.channel, discord.Thread):
-            self._threads[message.channel.id] = None
-        if not by_bot:
-            self._bot_turns.pop(message.channel.id, None)
-            if called:
-                self._unasked.pop(message.channel.id, None)
+    def is_in(self, channel: object) -> bool:
+        """Return whether it follows a thread: it was called or added there, and not taken out since."""
+        if not isinstance(channel, discord.Thread) or channel.id in self._left:
+            return False
+        return channel.me is not None or channel.id in self._threads
+
+    def leave(self, thread_id: int) -> None:
+        """Follow a thread no longer, whoever added it there, until it is called again."""
+        self._threads.pop(thread_id, None)
+        self._left[thread_id] = None  # discord.py's Thread.me stays set after the bot has left
+
+    def forget(self, thread_id: int) -> None:
+        """Note that a thread is gone."""
+        self._threads.pop(thread_id, None)
+        self._left.pop(thread_id, None)
+
+    def _join(self, channel: object) -> None:
+        if isinstance(channel, discord.Thread):
+            self._threads[channel.id] = None
+            self._left.pop(channel.id, None)
 
     def _may_answer_bot(self, channel_id: int, server: ServerSettings) -> bool:
         return server.answer_bots and self._bot_turns.get(channel_id, 0) < BOT_TURNS
@@ -94,10 +112,9 @@ class Attention:
     def _is_called(self, message: discord.Message) -> bool:
         if message.guild is None or self._client.user in message.mentions:
             return True
+        if message.role_mentions and message.guild.self_role in message.role_mentions:
+            return True  # the role that Discord made for the bot has its name: members take one for the other
         return message.type is discord.MessageType.reply and _replied_author(message) == self._client.user
-
-    def _is_in(self, channel: object) -> bool:
-        return isinstance(channel, discord.Thread) and (channel.me is not None or channel.id in self._threads)
 
     def _speaks_up(self, channel_id: int, server: ServerSettings) -> bool:
         if channel_id != server.unprompted_channel_id or server.unprompted_chance <= 0:

@@ -47,8 +47,7 @@ def _backup(database: Path, destination: Path, overwrite: bool) -> None:
     if destination.exists() and destination.samefile(database):
         raise StoreError(f"{destination} is the database itself: choose another name.")
     with explained(database), _reading(database) as source, explained(destination), _partial(destination) as partial:
-        _copy(source, partial)
-        if found := problems(partial):
+        if found := _copy(source, partial):
             raise StoreDamaged(f"{database} is damaged ({found[0]}), so no backup was made: run `encore doctor`.")
         _replace(partial, destination)
 
@@ -74,8 +73,8 @@ def _restore(backup: Path, database: Path, now: float) -> Path | None:
 def _copy_backup(backup: Path, partial: Path) -> None:
     """Copy and check a backup; the copy is what is checked, since it is what will be used."""
     with _opened_backup(backup) as source:
-        _copy(source, partial)
-    if found := problems(partial):
+        found = _copy(source, partial)
+    if found:
         raise StoreDamaged(f"{backup} is damaged ({found[0]}): try an older one.")
     newest = migrations()[-1].version
     with _reading(partial) as copy:
@@ -106,11 +105,18 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _copy(source: sqlite3.Connection, target: Path) -> None:
-    """Copy a database as one consistent state, into a file that needs no write-ahead log beside it."""
+def _copy(source: sqlite3.Connection, target: Path) -> list[str]:
+    """Copy a database as one consistent state; return what a check of the copy finds.
+
+    A whole copy needs no write-ahead log beside it.
+    """
     with contextlib.closing(connect(target)) as writing:
         source.backup(writing)
-        writing.execute("PRAGMA journal_mode = DELETE")
+    found = problems(target)
+    if not found:
+        with contextlib.closing(connect(target)) as writing:
+            writing.execute("PRAGMA journal_mode = DELETE")
+    return found
 
 
 def _keep_old(database: Path, now: float) -> Path | None:

@@ -19,6 +19,7 @@ from discord.ext import commands
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
+from bot.attention import Attention
 from bot.error_handler import CommandTree
 from bot.ratings import Ratings
 from bot.records import Provenance
@@ -69,7 +70,7 @@ class EncoreBot(commands.Bot):
         self.model = model
         self.responder = responder
         self.ratings = ratings
-        self.draw = draw or random.Random()
+        self.attention = Attention(self, store, draw=draw or random.Random())
         self._provenance = provenance
         self._closing = asyncio.Lock()
 
@@ -82,7 +83,7 @@ class EncoreBot(commands.Bot):
         if self.user is not None:
             self.responder.name_character(self.user.display_name)
         await self.ratings.__aenter__()
-        await self.add_cog(Chat(self, self.responder, self.store, draw=self.draw))
+        await self.add_cog(Chat(self, self.responder, self.store))
         await self.add_cog(Feedback(self))
         await self.add_cog(Moderators(self))
         await self._sync_commands()

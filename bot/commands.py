@@ -33,8 +33,11 @@ from bot.records import Provenance
 
 if TYPE_CHECKING:
     from bot.composition import Services
+    from bot.demo.server import FactsOf
     from bot.doctor import Finding
     from bot.settings import Settings
+    from bot.store import Store
+    from models.loading import LoadedModel
 
 _ADDRESS_ERRORS = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
 _TERMINAL_EDIT_SECONDS = 0.05  # Discord limits edits; a terminal shows the text as it comes
@@ -102,28 +105,12 @@ async def _demo(options: argparse.Namespace, settings: Settings) -> None:
         _tell(f"Warning: with --host {options.host} whoever on your network learns the address can join the demo.")
     async with _opened(settings, folder / "encore.sqlite3", "bot.client", "bot.demo.server") as (store, model):
         from bot.client import build_bot
-        from bot.demo.server import Facts, serve
-
-        info = model.engine.info
-
-        async def facts(guild_id: int) -> Facts:
-            counts = await store.counts(guild_id)
-            return Facts(
-                replies=counts.replies,
-                rated_replies=counts.rated_replies,
-                votes_up=counts.votes_up,
-                votes_down=counts.votes_down,
-                comparisons=counts.comparisons,
-                corrections=counts.corrections,
-                model=info.model,
-                quantization=info.quantization,
-                languages=info.languages,
-            )
+        from bot.demo.server import serve
 
         try:
             await serve(
                 build_bot(settings, store, model, provenance=Provenance.DEMO),
-                facts=facts,
+                facts=demo_facts(store, model),
                 announce=_announce,
                 host=options.host,
                 port=options.port,
@@ -136,6 +123,29 @@ async def _demo(options: argparse.Namespace, settings: Settings) -> None:
                 f"The demo can't listen on {options.host}, port {options.port} ({error.strerror}): "
                 "choose another --port, or 0 for any free one."
             ) from error
+
+
+def demo_facts(store: Store, model: LoadedModel) -> FactsOf:
+    """Return what the demo's page asks for its figures."""
+    from bot.demo.server import Facts
+
+    info = model.engine.info
+
+    async def facts(guild_id: int) -> Facts:
+        counts = await store.counts(guild_id)
+        return Facts(
+            replies=counts.replies,
+            rated_replies=counts.rated_replies,
+            votes_up=counts.votes_up,
+            votes_down=counts.votes_down,
+            comparisons=counts.comparisons,
+            corrections=counts.corrections,
+            model=info.model,
+            quantization=info.quantization,
+            languages=info.languages,
+        )
+
+    return facts
 
 
 async def _run(settings: Settings) -> None:

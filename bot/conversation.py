@@ -78,7 +78,7 @@ class Conversations:
         start = self._starts.get(channel_id, 0)
         before = next((index for index, message in enumerate(history) if message.id >= start), 0)
         if len(history) - before > self._most_messages:
-            before = len(history) - self._most_messages // 2
+            before = len(history) - max(1, self._most_messages // 2)
         return before
 
     def _remember(self, channel_id: int, message_id: int) -> None:

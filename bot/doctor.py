@@ -26,6 +26,7 @@ from bot.settings import Settings, variable
 from bot.store_condition import Condition, condition
 from models import fetch, spec
 from models.errors import ModelUnavailable
+from models.gguf_header import read_header
 
 DISCORD_API = "https://discord.com/api/v10"
 PORTAL = "https://discord.com/developers/applications"
@@ -159,7 +160,10 @@ def check_intents(settings: Settings, application: dict[str, Any] | None, stored
             sentence = f"{channels} configured, but MESSAGE_CONTENT_INTENT is false: messages there stay unread."
             remedy = f"To read them, {switch} and set MESSAGE_CONTENT_INTENT=true."
             return Finding("intents", Level.WARNING, sentence, remedy)
-        sentence = "No privileged intent is asked for: mentions, replies and direct messages are enough."
+        sentence = (
+            "No privileged intent is asked for: Encore reads direct messages, messages that mention it and replies "
+            "that ping it; in a thread it has to be mentioned each time."
+        )
         return Finding("intents", Level.OK, sentence)
     if application is None:
         sentence = "MESSAGE_CONTENT_INTENT is true; whether Discord grants it is not checked."
@@ -186,6 +190,9 @@ def check_model(settings: Settings) -> list[Finding]:
     except ModelUnavailable as error:
         sentence, _, remedy = str(error).partition("; ")
         return [Finding("model", Level.ERROR, f"{sentence.rstrip('.')}.", remedy[:1].upper() + remedy[1:])]
+    if found.path and not read_header(found.path).metadata.get("tokenizer.chat_template"):
+        remedy = "Use an instruction-tuned model, or `embedded`."
+        return [Finding("model", Level.ERROR, f"{found.path.name} has no chat template.", remedy)]
     sentence = f"{found.name} ({found.quantization}, sha256 {found.sha256[:12]}…) is complete; {found.reason}."
     return [
         Finding("model", Level.OK, sentence),
@@ -228,6 +235,9 @@ def check_store(settings: Settings, stored: Condition) -> Finding:
     if stored.running:
         remedy = "That is fine if it is the one you want; otherwise stop it, or set another DATA_DIR."
         return Finding("store", Level.ERROR, f"Another Encore runs on {path.parent}; a second one won't start.", remedy)
+    if path.exists() and not os.access(path, os.W_OK):
+        remedy = "Let this account write there, or set another DATA_DIR."
+        return Finding("store", Level.ERROR, f"This account may not write to {path}.", remedy)
     upgrade = "" if stored.version == stored.newest else f", to be brought to {stored.newest} at the next start"
     return Finding("store", Level.OK, f"{path} is sound (version {stored.version}{upgrade}).")
 

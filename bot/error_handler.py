@@ -13,7 +13,7 @@ import aiohttp
 import discord
 from discord import app_commands
 
-from bot.errors import EncoreError
+from bot.errors import EncoreError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +43,13 @@ def sentence(error: BaseException, what: str) -> str:
             return str(error) or "You may not use this."
         case app_commands.CommandNotFound() | app_commands.CommandSignatureMismatch():
             return "This command has changed; try again in a minute."
-        case EncoreError():
+        case EncoreError() if not isinstance(error, StoreError):  # a StoreError names the operator's files
             log.warning("%s: %s", what, error)
             return str(error)
     reference = secrets.token_hex(4)
     log.error("%s failed (reference %s)", what, reference, exc_info=error)
+    if isinstance(error, StoreError):
+        return f"I can't write to my memory right now; please try again in a moment (reference {reference})."
     return f"That did not work; please try again (reference {reference})."
 
 

@@ -1,10 +1,11 @@
-"""The buttons and the form by which members rate a reply; all their state is in custom ids, so they survive restarts.
+"""The buttons and the forms by which members rate a reply; a button's state is in its custom id and survives restarts.
 
     encore:up:REPLY, encore:down:REPLY           thumbs below a reply
     encore:better:A:B:a|b|both|neither           which of two versions is better
     encore:words:up|down|no:REPLY:MEMBER         "count your words as a vote?", for that member alone
 
-Says which button means what and answers the member; what a vote is and how long it stands is the store's.
+Says which button means what and answers the member; what a vote is and how long it stands is the store's. A button
+counts below the reply that it names only: after a restored backup the id may be another reply's.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from discord import ui
 from bot import text
 from bot.error_handler import press, tell
 from bot.records import Correction, Preference, Vote
-from bot.ui import BETTER_TEMPLATE, DOWN_TEMPLATE, UP_TEMPLATE
+from bot.ui import BETTER_TEMPLATE, DOWN_TEMPLATE, UP_TEMPLATE, stands_below
 
 if TYPE_CHECKING:
     from bot.store import Store
 
 BUTTON, WORDS = "button", "words"  # Vote.source
 UNKNOWN_REPLY = "I no longer know this reply, so it can't be rated; rate a newer one."
+NO_REPLY = "This is no reply of mine that I know, so it can't be rated; choose one of my replies."
+RATE = "Rate or correct this reply"  # the message command, and the title of its form
 
 _FORM_SECONDS = 3600.0  # a form left open longer can't be sent any more
 _REASONS = {
@@ -118,7 +121,8 @@ async def _may_vote(interaction: Interaction, reply_id: int, value: float) -> bo
     """Return whether a press is a new vote; otherwise take the old one back, or say that the reply is unknown."""
     store: Store = interaction.client.store
     member_id = interaction.user.id
-    if await store.reply(reply_id) is None:
+    reply = await store.reply(reply_id)
+    if reply is None or not stands_below(interaction.message, reply):
         await tell(interaction, UNKNOWN_REPLY)
         return False
     vote = _of_member(await store.votes(reply_id), member_id)
@@ -151,7 +155,7 @@ class WhyForm(ui.Modal, title="What was wrong?"):
         self.comment = ui.TextInput[Self](
             custom_id="comment", style=discord.TextStyle.paragraph, required=False, max_length=1000
         )
-        self.add_item(ui.TextDisplay("Your 👎 is counted. What follows is up to you; it helps me to do better."))
+        self.add_first()
         self.add_item(ui.Label(text="Why?", component=self.reasons))
         self.add_item(
             ui.Label(
@@ -162,9 +166,17 @@ class WhyForm(ui.Modal, title="What was wrong?"):
         )
         self.add_item(ui.Label(text="Anything else?", component=self.comment))
 
+    def add_first(self) -> None:
+        """Put above the questions what a member reads or chooses first."""
+        self.add_item(ui.TextDisplay("Your 👎 is counted. What follows is up to you; it helps me to do better."))
+
     @_told("the form")
     async def on_submit(self, interaction: Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
+        await self.keep(interaction)
+
+    async def keep(self, interaction: Interaction) -> None:
+        """Keep what was written as a correction, and say so."""
         correction = Correction(
             reply_id=self.reply_id,
             member_id=interaction.user.id,
@@ -177,6 +189,42 @@ class WhyForm(ui.Modal, title="What was wrong?"):
             await tell(interaction, "Thank you; your 👎 is counted and what you wrote is kept with it.")
         else:
             await tell(interaction, "Your 👎 is counted.")
+
+
+class RateForm(WhyForm, title=RATE):
+    """The form with the choice between good and bad; the vote counts once it is sent."""
+
+    def add_first(self) -> None:
+        self.verdict = ui.Select[Self](
+            custom_id="verdict",
+            options=[
+                discord.SelectOption(label="Good", value="good", emoji="👍"),
+                discord.SelectOption(label="Bad", value="bad", emoji="👎"),
+            ],
+        )
+        self.add_item(
+            ui.Label(text="How is this reply?", description="The rest is for a bad one.", component=self.verdict)
+        )
+
+    @_told("the form")
+    async def on_submit(self, interaction: Interaction) -> None:
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        good = self.verdict.values == ["good"]
+        await interaction.client.store.cast_vote(self.reply_id, interaction.user.id, BUTTON, 1.0 if good else -1.0)
+        if good:
+            await tell(interaction, "Counted as 👍; a correction is kept with a 👎 only.")
+        else:
+            await self.keep(interaction)
+
+
+async def rate(interaction: Interaction, message: discord.Message) -> None:
+    """Open the form about the reply that a message shows."""
+    # A form can only be the first answer, within three seconds and without a defer.
+    reply = await interaction.client.store.reply_of_message(message.id)
+    if reply is None:
+        await tell(interaction, NO_REPLY)
+    else:
+        await interaction.response.send_modal(RateForm(reply.id))
 
 
 class BetterButton(
@@ -202,7 +250,8 @@ class BetterButton(
     async def callback(self, interaction: Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
         store: Store = interaction.client.store
-        if await store.reply(self.reply_a) is None or await store.reply(self.reply_b) is None:
+        a, b = await store.reply(self.reply_a), await store.reply(self.reply_b)
+        if a is None or b is None or not stands_below(interaction.message, b):
             await tell(interaction, UNKNOWN_REPLY)
             return
         await store.record_preference(self.reply_a, self.reply_b, interaction.user.id, self.preference)
@@ -234,7 +283,9 @@ class WordsButton(
         await interaction.response.defer(ephemeral=True, thinking=self.answer != "no")
         if self.answer != "no":
             value = 1.0 if self.answer == "up" else -1.0
-            if await interaction.client.store.reply(self.reply_id) is None:
+            reply = await interaction.client.store.reply(self.reply_id)
+            # A question older than what the reply answers was asked about another reply, which had this id before.
+            if reply is None or (interaction.message and interaction.message.id < reply.ask.asked_message_id):
                 await tell(interaction, UNKNOWN_REPLY)
             else:
                 await interaction.client.store.cast_vote(self.reply_id, self.member_id, WORDS, value)

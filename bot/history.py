@@ -220,10 +220,13 @@ class Histories:
 def spoken(message: discord.Message, me: discord.ClientUser) -> str:
     """Return a message as it reads: names for mentions, without the mention of the bot that only calls it."""
     content = message.clean_content.strip()
-    if message.content.lstrip().startswith((f"<@{me.id}>", f"<@!{me.id}>")):
-        names = {me.display_name, me.name}
-        if message.guild is not None:
-            names.add(message.guild.me.display_name)
+    calls, names = [f"<@{me.id}>", f"<@!{me.id}>"], {me.display_name, me.name}
+    if message.guild is not None:
+        names.add(message.guild.me.display_name)
+        if (role := message.guild.self_role) is not None:
+            calls.append(role.mention)
+            names.add(role.name)
+    if message.content.lstrip().startswith(tuple(calls)):
         for name in sorted(names, key=len, reverse=True):
             if content.startswith(f"@{name}"):
                 # Somebody who says nothing but the name still says something.

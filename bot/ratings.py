@@ -23,6 +23,7 @@ __all__ = ["Ratings", "ReactionStore", "detect_verdict", "value_of"]
 log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 5.0
+_MOST_WAITING = 200_000  # events; some hundred bytes each
 
 
 class ReactionStore(Protocol):
@@ -34,11 +35,20 @@ class ReactionStore(Protocol):
 class Ratings:
     """Write offered reactions in their order, each group that gathered meanwhile in one transaction.
 
-    While the store is locked, full or damaged nothing is lost: the group waits and is tried again, ever more seldom.
+    While the store is locked, full or damaged the group waits and is tried again, ever more seldom. Only what comes
+    while `most_waiting` events wait is dropped; Discord still has it, and the next comparison reads it again.
     """
 
-    def __init__(self, store: ReactionStore, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        store: ReactionStore,
+        *,
+        most_waiting: int = _MOST_WAITING,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._store = store
+        self._most_waiting = most_waiting
+        self._dropping = False
         self._sleep = sleep
         self._offered: list[ReactionEvent] = []
         self._writing: list[ReactionEvent] = []
@@ -52,7 +62,12 @@ class Ratings:
         return len(self._offered) + len(self._writing)
 
     def offer(self, event: ReactionEvent) -> None:
-        """Queue an event; returns at once."""
+        """Queue an event, or drop it when too many wait; returns at once."""
+        if self.waiting >= self._most_waiting:
+            if not self._dropping:
+                log.warning("%d reactions wait to be stored: further ones are dropped until they are", self.waiting)
+            self._dropping = True
+            return
         self._offered.append(event)
         self._wake.set()
 
@@ -101,6 +116,7 @@ class Ratings:
             if self._writing:
                 await self._commit(self._writing)
                 self._writing = []
+                self._dropping = False
             for drained in drains:
                 if not drained.done():
                     drained.set_result(None)

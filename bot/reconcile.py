@@ -128,13 +128,11 @@ class Reconciler:
         log.info("message %s: reactions keep coming in, so only those count", message.id)
         return False
 
-    async def _standing(self, message: discord.Message, table: dict[str, float]) -> dict[tuple[int, str], float]:
-        standing: dict[tuple[int, str], float] = {}
+    async def _standing(self, message: discord.Message, table: dict[str, float]) -> dict[tuple[int, str], float | None]:
+        standing: dict[tuple[int, str], float | None] = {}
         for reaction in message.reactions:
             emoji = emoji_key(reaction.emoji)
-            value = value_of(emoji, table)
-            if value is None:
-                continue
+            value = value_of(emoji, table)  # None too: it may have counted when the vote was given
             kinds: list[discord.ReactionType | None] = [None]
             if reaction.burst_count:  # Discord lists super reactions apart; they are the same vote
                 kinds.append(discord.ReactionType.burst)

@@ -95,7 +95,8 @@ class Recovery:
         elif outcome.finish_reason != FinishReason.END:
             state, notes = ReplyState.INTERRUPTED, text.subtext(INTERRUPTED_NOTE)
         final = "\n".join(filter(None, [text.visible(outcome.completion), notes]))
-        await self._show(channel, reply, text.split(text.harmless(final)))
+        earlier = await self._store.earlier_version(reply.ask)
+        await self._show(channel, reply, text.split(text.harmless(final)), compare_with=earlier)
         await self._store.finish_reply(reply.id, replace(outcome, state=state))
         log.info("reply %s: shown to its end after a restart", reply.id)
 
@@ -119,7 +120,8 @@ class Recovery:
         known = self._client.get_channel(ask.channel_id)
         source = known if isinstance(known, discord.abc.Messageable) else self._channel(reply)
         asked = await source.fetch_message(ask.asked_message_id)
-        surface = DiscordSurface(self._channel(reply), ask, reply_to=asked.id)
+        earlier = await self._store.earlier_version(ask)
+        surface = DiscordSurface(self._channel(reply), ask, reply_to=asked.id, compare_with=earlier)
         await self._responder.resume(reply.id, ask, await self._histories.until(asked), surface, server)
 
     async def _interrupt(self, reply: Reply, completion: str) -> None:
@@ -128,10 +130,16 @@ class Recovery:
         log.info("reply %s: marked as interrupted", reply.id)
 
     async def _show(
-        self, channel: discord.PartialMessageable, reply: Reply, contents: Sequence[str], *, first: int = 0
+        self,
+        channel: discord.PartialMessageable,
+        reply: Reply,
+        contents: Sequence[str],
+        *,
+        first: int = 0,
+        compare_with: int | None = None,
     ) -> None:
         """Put `contents` into the reply's messages from part `first` on, and send the parts that have none yet."""
-        surface = DiscordSurface(channel, reply.ask, reply_to=reply.ask.asked_message_id)
+        surface = DiscordSurface(channel, reply.ask, reply_to=reply.ask.asked_message_id, compare_with=compare_with)
         for part, content in enumerate(contents, first):
             controls = Controls.FINISHED if part == first + len(contents) - 1 else Controls.NONE
             message_id = reply.message_ids[part] if part < len(reply.message_ids) else None

@@ -5,6 +5,7 @@ Reads the mapping it is given (the environment over the .env file); never `os.en
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -77,6 +78,13 @@ def _address(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
+def _folder(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("name a home folder that exists") from None
+
+
 def _setting(default: Any, help: str, parse: Callable[[str], Any] = str, *, secret: bool = False) -> Any:
     return field(default=default, metadata={"help": help, "parse": parse, "secret": secret}, repr=not secret)
 
@@ -88,7 +96,7 @@ class Settings:
     discord_token: str = _setting(
         "", "bot token from Discord's developer portal; needed by `encore run` only", secret=True
     )
-    data_dir: Path = _setting(Path("data"), "folder for the database, models and adapters", Path)
+    data_dir: Path = _setting(Path("data"), "folder for the database, models and adapters", _folder)
     model: str = _setting(
         "embedded", "`embedded`, a path to a GGUF file, or `owner/repo/file.gguf` on the Hugging Face hub"
     )
@@ -132,12 +140,24 @@ def variable(name: str) -> str:
     return name.upper()
 
 
+def _from_file(env_file: Path) -> dict[str, str | None]:
+    try:
+        text = env_file.read_text("utf-8") if env_file.is_file() else ""
+    except OSError as error:
+        raise SettingsError(f"{env_file} can't be read ({error.strerror}); let this account read it.") from None
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # UTF-16 without its mark decodes, into names that no setting has
+        raise SettingsError(f"{env_file} is no UTF-8 text; save it again with the encoding UTF-8.")
+    return dict(dotenv_values(stream=io.StringIO(text)))
+
+
 def load(environment: Mapping[str, str] | None = None, *, env_file: Path = Path(".env")) -> Settings:
     """Read the settings: the environment wins over `env_file`; an empty value means the default.
 
-    Raises SettingsError with the variable, the value (never a secret's) and the remedy.
+    Raises SettingsError with the variable, the value (never a secret's) and the remedy, or with an unreadable file.
     """
-    given: dict[str, str | None] = dict(dotenv_values(env_file)) if env_file.is_file() else {}
+    given = _from_file(env_file)
     given.update(os.environ if environment is None else environment)
     values: dict[str, Any] = {}
     for entry in fields(Settings):

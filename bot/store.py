@@ -36,7 +36,7 @@ class Store(RatingQueries, ServerQueries):
     @classmethod
     async def open(
         cls, path: Path, *, clock: Callable[[], float] = time.time, busy_timeout_seconds: float = 5.0
-    ) -> Store:
+    ) -> Self:
         """Open the database at `path`, made when missing, and take its folder's lock.
 
         Raises StoreBusy when another Encore runs on the folder, StoreDamaged when the file was damaged (it is kept
@@ -151,6 +151,15 @@ class Store(RatingQueries, ServerQueries):
             "SELECT coalesce(max(variant) + 1, 0) FROM replies WHERE asked_message_id = ?", (asked_message_id,)
         )
         return int(found[0][0])
+
+    async def earlier_version(self, ask: Ask) -> int | None:
+        """Return the id of the version before `ask`, which answers or continues the same; None when it is the first."""
+        found = await self._database.read(
+            "SELECT id FROM replies WHERE asked_message_id = ? AND variant < ? AND continues_reply_id IS ?"
+            " ORDER BY variant DESC LIMIT 1",
+            (ask.asked_message_id, ask.variant, ask.continues_reply_id),
+        )
+        return int(found[0][0]) if found else None
 
     async def unfinished_replies(self) -> list[UnfinishedReply]:
         """Return the replies without an end, oldest first: at the start, those of a process that died."""

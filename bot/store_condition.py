@@ -42,7 +42,7 @@ def condition(path: Path) -> Condition:
 
 @contextlib.contextmanager
 def _undisturbed(path: Path) -> Iterator[bool]:
-    """Hold the folder's lock where it is free, and yield whether another Encore has it.
+    """Yield whether another Encore has the folder's lock; holds it for moments only, so that one may start meanwhile.
 
     A reader of a database in WAL mode makes the log and its index when they are missing, and may not delete them.
     """
@@ -53,13 +53,18 @@ def _undisturbed(path: Path) -> Iterator[bool]:
         return
     log, index = beside(path, "-wal"), beside(path, "-shm")
     at_rest = not log.exists() and not index.exists()
-    try:
-        yield False
-        if at_rest and log.exists() and not log.stat().st_size:
-            log.unlink()
-            index.unlink(missing_ok=True)
-    finally:
-        lock.release()
+    lock.release()
+    yield False
+    if not at_rest:
+        return
+    with contextlib.suppress(StoreBusy):  # an Encore that started meanwhile: the files are its own
+        lock = take_lock(path)
+        try:
+            if log.exists() and not log.stat().st_size:
+                log.unlink()
+                index.unlink(missing_ok=True)
+        finally:
+            lock.release()
 
 
 def _free_channels(connection: sqlite3.Connection) -> int:

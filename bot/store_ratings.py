@@ -51,29 +51,23 @@ class RatingQueries:
         await self._database.write(_REACT, self._reactions(events))
         self._early.extend(events)
 
-    async def reconcile_reactions(self, message_id: int, present: Mapping[tuple[int, str], float]) -> None:
-        """Make a message's reactions exactly `present`: {(member_id, emoji): value}.
+    async def reconcile_reactions(self, message_id: int, present: Mapping[tuple[int, str], float | None]) -> None:
+        """Make a message's reactions those of `present`: {(member_id, emoji): value}, None if it counts for nothing.
 
-        What already stood keeps its place in time, so that a later vote by button is not undone by a restart.
+        What already stood keeps its value, whatever its emoji counts for now, and its place in time, so that a later
+        vote by button is not undone by a restart.
         """
         async with self._database.transaction() as connection:
             kept = await connection.execute_fetchall(
-                "SELECT member_id, substr(source, length('reaction:') + 1), value"
+                "SELECT member_id, substr(source, length('reaction:') + 1)"
                 " FROM reply_messages JOIN ratings USING (reply_id, message_id) WHERE message_id = ?",
                 (message_id,),
             )
-            stood = {(member_id, emoji): value for member_id, emoji, value in kept}
-            events = [ReactionEvent(ReactionKind.REMOVE, message_id, *key) for key in stood.keys() - present.keys()]
+            stood = {(member_id, emoji) for member_id, emoji in kept}
+            events = [ReactionEvent(ReactionKind.REMOVE, message_id, *key) for key in stood - present.keys()]
             for (member_id, emoji), value in present.items():
-                if (member_id, emoji) not in stood:
+                if value is not None and (member_id, emoji) not in stood:
                     events.append(ReactionEvent(ReactionKind.ADD, message_id, member_id, emoji, value))
-                elif stood[member_id, emoji] != value:
-                    await connection.execute_fetchall(
-                        "UPDATE ratings SET value = ?1"
-                        " WHERE reply_id = (SELECT reply_id FROM reply_messages WHERE message_id = ?2)"
-                        " AND member_id = ?3 AND message_id = ?2 AND source = 'reaction:' || ?4",
-                        (value, message_id, member_id, emoji),
-                    )
             await connection.execute_fetchall(_REACT, self._reactions(events))
 
     async def cast_vote(self, reply_id: int, member_id: int, source: str, value: float) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -28,7 +28,8 @@ _TOO_MANY_REQUESTS = 429
 class DiscordSurface:
     """Shows one reply. The first message answers `reply_to` visibly (None: it stands by itself), further parts follow.
 
-    `compare_with` is the earlier version that a finished regeneration is compared with.
+    `compare_with` is the earlier version that a finished regeneration is compared with. `is_unwanted` is asked before
+    the first message: a question can be deleted while its answer is still being claimed, when there is none to stop.
     """
 
     def __init__(
@@ -38,13 +39,17 @@ class DiscordSurface:
         *,
         reply_to: int | None,
         compare_with: int | None = None,
+        is_unwanted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._channel = channel
         self._ask = ask
         self._reply_to = reply_to
         self._compare_with = compare_with
+        self._is_unwanted = is_unwanted
 
     async def send(self, content: str, *, part: int, reply_id: int, controls: Controls) -> int:
+        if part == 0 and self._is_unwanted():
+            raise SurfaceGone("the message that it answers was deleted")
         view = ui.reply_view(reply_id, controls, compare_with=self._compare_with)
         with _told():
             message = await self._channel.send(

@@ -1,4 +1,6 @@
-"""The buttons below a reply: what they look like and their custom ids. What they do is in the cogs.
+"""The buttons below a reply: what they look like, their custom ids, and whether one stands below the reply it names.
+
+What they do is in the cogs.
 
 Views made here are stopped before they are sent, so that discord.py keeps none of them: the cogs' DynamicItems read
 everything from the custom id, and a button works after any number of restarts.
@@ -7,11 +9,15 @@ everything from the custom id, and a button works after any number of restarts.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import discord
 
-from bot.records import Preference
+from bot.records import Preference, ReplyState
 from bot.streaming import Controls
+
+if TYPE_CHECKING:
+    from bot.records import Reply
 
 STEER_TEMPLATE = r"encore:(?P<action>stop|regenerate|continue):(?P<reply_id>\d+)"
 UP_TEMPLATE = r"encore:up:(?P<reply_id>\d+)"
@@ -94,3 +100,15 @@ def reply_id_shown(message: discord.Message) -> int | None:
             if match := _OF_REPLY.fullmatch(getattr(item, "custom_id", None) or ""):
                 return int(match[1])
     return None
+
+
+def stands_below(message: discord.Message | None, reply: Reply) -> bool:
+    """Return whether a message with buttons shows `reply`: after a restored backup its id may be another reply's.
+
+    A message that was sent a moment ago may not be noted yet; it is younger than what a growing reply answers.
+    """
+    if message is None:
+        return False
+    growing = reply.state in (ReplyState.WAITING, ReplyState.STREAMING)
+    just_sent = growing and message.channel.id == reply.ask.channel_id and message.id > reply.ask.asked_message_id
+    return message.id in reply.message_ids or just_sent

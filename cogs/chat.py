@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
@@ -20,7 +19,6 @@ import discord
 from discord.ext import commands
 
 from bot import attention, text, ui
-from bot.attention import Attention
 from bot.checks import may_steer
 from bot.error_handler import press, tell
 from bot.errors import StoreError
@@ -52,12 +50,12 @@ _ALREADY = "I am already on it."
 class Chat(commands.Cog):
     """Listen, and answer where wanted."""
 
-    def __init__(self, bot: EncoreBot, responder: Responder, store: Store, *, draw: random.Random) -> None:
+    def __init__(self, bot: EncoreBot, responder: Responder, store: Store) -> None:
         self.bot = bot
         self._responder = responder
         self._store = store
         self._histories = Histories(bot, store, keep=bot.settings.history_messages)
-        self._attention = Attention(bot, store, draw=draw)
+        self._attention = bot.attention
         self._unfinished: list[UnfinishedReply] = []
         self._deleted: deque[int] = deque(maxlen=_DELETED_KEPT)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -111,6 +109,14 @@ class Chat(commands.Cog):
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
         await self._forget(payload.channel_id, payload.message_ids)
 
+    @commands.Cog.listener()
+    async def on_thread_remove(self, thread: discord.Thread) -> None:
+        self._attention.leave(thread.id)
+
+    @commands.Cog.listener()
+    async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
+        self._attention.forget(payload.thread_id)
+
     async def _forget(self, channel_id: int, message_ids: set[int]) -> None:
         self._histories.delete(channel_id, message_ids)
         self._deleted.extend(message_ids)
@@ -129,7 +135,9 @@ class Chat(commands.Cog):
     async def _answer(self, ask: Ask, message: discord.Message, *, compare_with: int | None = None) -> Reply | None:
         """Answer `message`; return None when someone already has, or when the store can't note it."""
         reply_to = message.id if attention.may_refer(message.channel) else None
-        surface = self._surface(ask, reply_to=reply_to, compare_with=compare_with)
+        surface = self._surface(
+            ask, reply_to=reply_to, compare_with=compare_with, is_unwanted=lambda: message.id in self._deleted
+        )
         try:
             history = await self._histories.until(message)
             if message.id in self._deleted:  # while the history was read, before there was an answer to stop
@@ -143,9 +151,16 @@ class Chat(commands.Cog):
                 await surface.send(sentence, part=0, reply_id=0, controls=Controls.NONE)
             return None
 
-    def _surface(self, ask: Ask, *, reply_to: int | None, compare_with: int | None = None) -> DiscordSurface:
+    def _surface(
+        self,
+        ask: Ask,
+        *,
+        reply_to: int | None,
+        compare_with: int | None = None,
+        is_unwanted: Callable[[], bool] = lambda: False,
+    ) -> DiscordSurface:
         channel = self.bot.get_partial_messageable(ask.channel_id, guild_id=ask.guild_id)
-        return DiscordSurface(channel, ask, reply_to=reply_to, compare_with=compare_with)
+        return DiscordSurface(channel, ask, reply_to=reply_to, compare_with=compare_with, is_unwanted=is_unwanted)
 
     # ------------------------------------------------------------------ buttons
 
@@ -199,7 +214,7 @@ class Chat(commands.Cog):
         await interaction.response.defer()
         try:
             reply = await self._store.reply(reply_id)
-            if reply is None:
+            if reply is None or not ui.stands_below(interaction.message, reply):
                 await tell(interaction, _UNKNOWN_REPLY)
             elif not may_steer(interaction, reply.ask.member_id):
                 await tell(interaction, _NOT_YOURS)

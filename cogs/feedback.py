@@ -1,4 +1,4 @@
-"""Reactions, thumbs, words and choices -> ratings; old messages count, and what happened while the bot was away.
+"""Reactions, thumbs, words, choices and forms -> ratings; old messages count, and what happened while the bot was away.
 
 Reactions are silent: nothing is ever posted for one. A reply in words that thanks or corrects gets one short question
 below it ("Shall I count that as 👍?"), for that member alone. So that it never becomes noise it makes no sound, pings
@@ -17,10 +17,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import discord
+from discord import app_commands
 from discord.ext import commands
 
 from bot.errors import StoreError
-from bot.feedback_ui import DYNAMIC_ITEMS, thumb, words_view
+from bot.feedback_ui import DYNAMIC_ITEMS, RATE, rate, thumb, words_view
 from bot.ratings import detect_verdict, value_of
 from bot.reconcile import Reconciler, emoji_key
 from bot.records import ReactionEvent, ReactionKind, ServerSettings
@@ -49,14 +50,17 @@ class Feedback(commands.Cog):
         self._away = asyncio.Event()  # set when reactions may have been missed
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_order = asyncio.Lock()
+        self._menu = app_commands.ContextMenu(name=RATE, callback=rate)
         self._asked: OrderedDict[tuple[int, int], None] = OrderedDict()
         self._questions: dict[tuple[int, int], discord.Message] = {}  # by channel and member
 
     async def cog_load(self) -> None:
         self.bot.add_dynamic_items(*DYNAMIC_ITEMS)
+        self.bot.tree.add_command(self._menu)
         self._start(self._reconcile_when_needed())
 
     async def cog_unload(self) -> None:
+        self.bot.tree.remove_command(self._menu.name, type=self._menu.type)
         self.bot.remove_dynamic_items(*DYNAMIC_ITEMS)
         tasks = list(self._tasks)
         for task in tasks:

@@ -6,6 +6,8 @@ Every answer is for the asker's eyes only. What a value may be is `bot.server_op
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot import checks
+from bot.errors import StoreError
 from bot.records import ServerSettings
 from bot.server_options import DEFAULT, OPTIONS, WEIGHT_LIMIT, OptionError, emoji_of, with_weight
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     Interaction = discord.Interaction[EncoreBot]
 else:
     Interaction = discord.Interaction
+
+log = logging.getLogger(__name__)
 
 _COLOUR = discord.Colour.from_rgb(122, 92, 214)
 _CHANNELS_SHOWN = 40
@@ -145,12 +150,23 @@ class Moderators(commands.GroupCog, group_name="encore", group_description="Mana
         place_id = place.id if place else interaction.channel_id
         assert place_id is not None
         removed = await self.bot.store.remove_free_channel(interaction.guild_id, place_id, interaction.user.id)
+        if isinstance(place, discord.Thread):  # a thread that it was called into is followed like a free channel
+            removed = await self._leave(place) or removed
         await _say(
             interaction,
             f"In <#{place_id}> I now answer only when mentioned or replied to."
             if removed
             else f"<#{place_id}> is no free channel, so there is nothing to remove.",
         )
+
+    async def _leave(self, thread: discord.Thread) -> bool:
+        """Follow a thread no longer; return whether it was followed."""
+        was_in = self.bot.attention.is_in(thread)
+        self.bot.attention.leave(thread.id)
+        if thread.me is not None:
+            with contextlib.suppress(discord.HTTPException):  # left already, or archived; either way it stays silent
+                await thread.leave()
+        return was_in
 
     @channels.command(name="list", description="List the channels where I answer without a mention")
     async def list_channels(self, interaction: Interaction) -> None:
@@ -165,6 +181,21 @@ class Moderators(commands.GroupCog, group_name="encore", group_description="Mana
                 embed.add_field(name=f"#{place}"[:256], value=f"I lack {missing} there.", inline=False)
         embed.add_field(name="Message content intent", value=self._intent_state(), inline=False)
         await interaction.followup.send(embed=embed, ephemeral=True)
+
+    @commands.Cog.listener()
+    async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
+        await self._forget_channel(channel.guild.id, channel.id)
+
+    @commands.Cog.listener()
+    async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
+        await self._forget_channel(payload.guild_id, payload.thread_id)
+
+    async def _forget_channel(self, guild_id: int, channel_id: int) -> None:
+        assert self.bot.user is not None
+        try:
+            await self.bot.store.remove_free_channel(guild_id, channel_id, self.bot.user.id)
+        except StoreError as error:  # it stands in the list, and nobody can write there
+            log.warning("deleted channel %s stays a free channel: %s", channel_id, error)
 
     # ------------------------------------------------------------------ settings
 
@@ -252,7 +283,10 @@ class Moderators(commands.GroupCog, group_name="encore", group_description="Mana
     def _intent_state(self) -> str:
         if self.bot.intents.message_content:
             return "On: I can read every message in free channels."
-        return f"Off: I only read messages that mention me, reply to me or are sent to me directly. {_INTENT_HELP}"
+        return (
+            "Off: I only read direct messages, messages that mention me and replies that ping me; in a thread, mention "
+            f"me each time. {_INTENT_HELP}"
+        )
 
     def _unprompted_problem(self, interaction: Interaction, channel_id: int | None) -> str | None:
         if channel_id is None:

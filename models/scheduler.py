@@ -1,7 +1,8 @@
 """Who generates next: a bounded queue in front of an engine, fair between lanes (channels).
 
 The next to be admitted comes from the lane with the fewest running streams, of these the lane served longest ago;
-inside a lane, first come, first served. Generates nothing itself and keeps nothing beyond the process.
+inside a lane, first come, first served. When the queue is full, the newest of the longest lane gives way to a lane that
+stays shorter. Generates nothing itself and keeps nothing beyond the process.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, slots=True)
 class _Ticket:
-    """A request in the queue. `turn` is set when it may run; `place` is the last one that it was told."""
+    """A request in the queue. `turn` is set when it may run or gave way; `place` is the last one that it was told."""
 
     request: Request
     cancel: asyncio.Event
     on_place: Callable[[int], None] | None
     turn: asyncio.Event = field(default_factory=asyncio.Event)
     place: int = 0
+    gave_way: bool = False
 
 
 class Scheduler:
@@ -66,6 +68,8 @@ class Scheduler:
             if not await _admitted(ticket):
                 yield Piece("", finish=Finish(FinishReason.CANCELLED, len(request.prompt_token_ids), 0, 0, 0.0, 0.0))
                 return
+            if ticket.gave_way:
+                raise self._full()
             pieces = self._engine.stream(request, cancel=cancel)
             try:
                 async for piece in pieces:
@@ -87,9 +91,21 @@ class Scheduler:
             raise EngineFailed("Encore is stopping; ask again when it is back.")
         free = len(self._running) < self._slots
         if not free and not ticket.cancel.is_set() and self.waiting >= self._queue_limit:
-            raise QueueFull(f"{self.waiting} requests are waiting already; try again in a moment.")
+            self._make_room(ticket.request.lane)
         self._waiting.setdefault(ticket.request.lane, deque()).append(ticket)
         self._admit()
+
+    def _make_room(self, lane: str) -> None:
+        """Turn away the newest of the longest lane; raises QueueFull if `lane` would be as long, one more included."""
+        longest = max(self._waiting.values(), key=len, default=deque[_Ticket]())
+        if len(longest) <= len(self._waiting.get(lane, ())) + 1:
+            raise self._full()
+        given = longest.pop()  # out of the queue at once: the bound holds before its consumer wakes
+        given.gave_way = True
+        given.turn.set()
+
+    def _full(self) -> QueueFull:
+        return QueueFull(f"{self._queue_limit} requests are waiting already; try again in a moment.")
 
     def _leave(self, ticket: _Ticket) -> None:
         lane = ticket.request.lane
@@ -98,7 +114,7 @@ class Scheduler:
             self._running_in[lane] -= 1
             if not self._running_in[lane]:
                 del self._running_in[lane]
-        else:
+        elif not ticket.gave_way:
             self._waiting[lane].remove(ticket)
             if not self._waiting[lane]:
                 del self._waiting[lane]

@@ -1,7 +1,8 @@
 """The demo's page server: static files and one websocket a page, for the person at this machine only.
 
 It listens on 127.0.0.1 unless told otherwise; the address carries a random key that every request needs, requests that
-come by a host name (DNS rebinding) or from another origin are refused, and the page may load nothing from elsewhere.
+come by another host name than it listens on (DNS rebinding) or from another origin are refused, and the page may load
+nothing from elsewhere.
 Speaks to the world alone, never to the store or the model; figures come from the `facts` it is given.
 """
 
@@ -34,7 +35,7 @@ _MESSAGE_BYTES = 64 * 1024
 _SESSIONS = 16
 _FACTS_SECONDS = 1.0
 _AFTER_CHANGE_SECONDS = 0.15  # a rating is committed within 50 ms of its reaction
-_HOST_HEADER = re.compile(r"([A-Za-z0-9.]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
+_HOST_HEADER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws://{host}; "
@@ -122,29 +123,29 @@ class DemoServer:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         origin = request.headers.get("Origin")
-        given = request.path.split("/")[1]
-        if not _is_address(request.host):
-            refusal = "Open the demo by its number address, as it was printed."
+        given = request.path.partition("/")[2].partition("/")[0]  # `OPTIONS *` has no slash
+        if not self._is_own(request.host):
+            refusal = "Open the demo by the address that encore demo printed."
         elif origin is not None and origin != f"http://{request.host}":
             refusal = "Other pages may not use the demo."
         elif not secrets.compare_digest(given.encode(), self._key.encode()):
             refusal = "Open the full address that encore demo printed; it ends with a key."
         else:
             return await handler(request)
-        return web.Response(status=403, text=refusal, headers=_headers(request))
+        return web.Response(status=403, text=refusal, headers=self._headers(request))
 
     async def _file(self, request: web.Request) -> web.Response:
         name = request.match_info.get("name", "index.html")
         body = self._files.get(name)
         if body is None:
-            return web.Response(status=404, text="The demo has no such file.", headers=_headers(request))
+            return web.Response(status=404, text="The demo has no such file.", headers=self._headers(request))
         kind = _TYPES[Path(name).suffix]
-        return web.Response(body=body, content_type=kind, charset="utf-8", headers=_headers(request))
+        return web.Response(body=body, content_type=kind, charset="utf-8", headers=self._headers(request))
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         # Browsers always say where a websocket comes from; what doesn't is no page of ours.
         if "Origin" not in request.headers or len(self._sockets) >= _SESSIONS:
-            return web.Response(status=403, text="No more pages can be open.", headers=_headers(request))
+            return web.Response(status=403, text="No more pages can be open.", headers=self._headers(request))
         socket = web.WebSocketResponse(max_msg_size=_MESSAGE_BYTES, heartbeat=20.0)
         await socket.prepare(request)
         session = Session(self._world, socket.send_str, facts_json(self._facts))
@@ -162,6 +163,19 @@ class DemoServer:
             with suppress(asyncio.CancelledError):
                 await writer
         return socket
+
+    def _headers(self, request: web.Request) -> dict[str, str]:
+        # Only a Host header that was checked is repeated here.
+        host = request.host if self._is_own(request.host) else HOST
+        return {name: value.replace("{host}", host) for name, value in _HEADERS.items()}
+
+    def _is_own(self, host: str) -> bool:
+        """Return whether a Host header is an address or the name listened on, which nobody else's DNS points here."""
+        parts = _HOST_HEADER.fullmatch(host)
+        if parts is None:
+            return False
+        name = parts[1].lower()  # browsers write names in small letters
+        return name in ("localhost", self._host.lower()) or _is_address(name.strip("[]"))
 
     # ------------------------------------------------------------------ news
 
@@ -224,21 +238,9 @@ async def _deliver(session: Session, socket: web.WebSocketResponse) -> None:
         await socket.close()
 
 
-def _headers(request: web.Request) -> dict[str, str]:
-    # The Host header was checked to be an address or "localhost" before it is repeated here.
-    host = request.host if _is_address(request.host) else HOST
-    return {name: value.replace("{host}", host) for name, value in _HEADERS.items()}
-
-
 def _is_address(host: str) -> bool:
-    """Whether a Host header is an IP address or localhost: no name that somebody else's DNS could point here."""
-    parts = _HOST_HEADER.fullmatch(host)
-    if parts is None:
-        return False
-    if parts[1] == "localhost":
-        return True
     try:
-        ipaddress.ip_address(parts[1].strip("[]"))
+        ipaddress.ip_address(host)
     except ValueError:
         return False
     return True

@@ -17,7 +17,7 @@ from discord.http import Route
 from bot import error_handler
 from bot.checks import NotModerator
 from bot.client import build_bot, intents
-from bot.errors import StoreFull
+from bot.errors import SettingsError, StoreFull
 from bot.records import Provenance
 from bot.settings import Settings
 from bot.store import Store
@@ -159,7 +159,7 @@ async def test_failing_command_is_told_in_one_sentence_with_a_reference(
     ("error", "expected"),
     [
         (NotModerator(), "manage this server"),
-        (StoreFull("The disk is full; make room."), "The disk is full; make room."),
+        (SettingsError("KEY is wrong; mend it."), "KEY is wrong; mend it."),
         (app_commands.NoPrivateMessage(), "server only"),
         (app_commands.BotMissingPermissions(["send_messages"]), "send messages"),
         (app_commands.CommandOnCooldown(app_commands.Cooldown(1, 30.0), 12.4), "12 seconds"),
@@ -172,3 +172,10 @@ def test_foreseen_errors_are_told_as_they_are(
     with caplog.at_level(logging.ERROR):
         assert expected in error_handler.sentence(error, "/test")
     assert caplog.records == []
+
+
+def test_operators_paths_stay_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    told = error_handler.sentence(StoreFull("There is no room left on the disk of /srv/encore.sqlite3."), "/test")
+    assert told.startswith("I can't write to my memory right now; please try again in a moment")
+    assert "/srv" not in told and "/srv/encore.sqlite3" in caplog.text
+    assert told.rsplit(" ", 1)[-1].rstrip(").") in caplog.text

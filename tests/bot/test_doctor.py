@@ -257,6 +257,13 @@ def test_model_file_is_told_with_its_hash(offline: Settings, tmp_path: Path) -> 
     assert "sha256" in found.sentence
 
 
+def test_model_file_without_a_chat_template_is_an_error(offline: Settings, tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "base.gguf", chat_template=None)
+    found = _model(replace(offline, model=str(path)))
+    assert found.level is Level.ERROR
+    assert "chat template" in found.sentence and found.remedy
+
+
 @pytest.mark.parametrize("model", ["no-such.gguf", "not a model", "../../etc/passwd.gguf"])
 def test_model_that_is_nowhere_is_an_error(offline: Settings, model: str) -> None:
     found = _model(replace(offline, model=model))
@@ -289,6 +296,15 @@ def test_running_encore_is_an_error(offline: Settings) -> None:
 @pytest.mark.parametrize(("version", "level"), [(1, Level.OK), (2, Level.OK), (3, Level.ERROR)])
 def test_only_a_newer_store_keeps_run_from_starting(offline: Settings, version: int, level: Level) -> None:
     assert doctor.check_store(offline, Condition(running=False, version=version, newest=2)).level is level
+
+
+def test_database_that_cannot_be_written_is_an_error(offline: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    offline.data_dir.mkdir()
+    offline.database.write_bytes(b"")
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: path != offline.database)  # root may write anywhere
+    found = doctor.check_store(offline, Condition(running=False, version=2, newest=2))
+    assert found.level is Level.ERROR
+    assert "may not write" in found.sentence
 
 
 def test_damaged_store_names_restore(offline: Settings) -> None:

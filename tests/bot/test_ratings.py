@@ -112,6 +112,23 @@ async def test_group_is_tried_again_ever_more_seldom_and_told_once(
     ]
 
 
+async def test_queue_is_bounded_and_dropping_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    store = FakeStore()
+    async with Ratings(store, most_waiting=3) as ratings:
+        store.gate.clear()
+        for member in range(1, 7):
+            ratings.offer(add(1, member))
+            await asyncio.sleep(0)
+        assert ratings.waiting == 3
+        store.gate.set()
+        await ratings.drain()
+        ratings.offer(add(1, 7))
+        await ratings.drain()
+    assert [event.member_id for event in store.events] == [1, 2, 3, 7]
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["3 reactions wait to be stored: further ones are dropped until they are"]
+
+
 async def test_refused_event_is_given_up_alone(caplog: pytest.LogCaptureFixture) -> None:
     store = FakeStore()
     async with Ratings(store) as ratings:

@@ -109,3 +109,31 @@ def test_everything_on_disk_lies_in_the_data_folder() -> None:
     settings = Settings(data_dir=Path("elsewhere"))
     assert settings.database.parent == Path("elsewhere")
     assert settings.models_dir.parent == Path("elsewhere")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_file_that_is_no_utf8_is_told_in_one_sentence(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes("SYSTEM_PROMPT=café\n".encode(encoding))
+    with pytest.raises(SettingsError, match="save it again with the encoding UTF-8"):
+        load({}, env_file=file)
+
+
+def test_file_that_cannot_be_read_is_told_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / ".env"
+    file.write_text("THREADS=3\n")
+
+    def refuse(*_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(SettingsError, match="Permission denied.*let this account read it"):
+        load({}, env_file=file)
+
+
+def test_home_in_the_data_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert load({"DATA_DIR": "~/encore"}, env_file=_NONE).data_dir == tmp_path / "encore"
+    with pytest.raises(SettingsError, match="DATA_DIR"):
+        load({"DATA_DIR": "~no-such-account/encore"}, env_file=_NONE)

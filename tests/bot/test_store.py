@@ -285,10 +285,18 @@ async def test_reconciled_message_has_exactly_what_stands_on_discord(tmp_path: P
         # 3's thumb stood before the button and still does; 4's is gone, but not their fire on the other part.
         assert await values(store, reply_id) == {3: -1.0, 4: 1.0, 5: -1.0}
         await store.retract_vote(reply_id, 3, "button")
-        assert await values(store, reply_id) == {3: 2.0, 4: 1.0, 5: -1.0}
+        assert await values(store, reply_id) == {3: 1.0, 4: 1.0, 5: -1.0}
         await store.reconcile_reactions(404, {(3, "👍"): 1.0})
         await store.reconcile_reactions(1, {})
         assert await values(store, reply_id) == {4: 1.0}
+
+
+async def test_votes_given_before_the_emoji_table_changed_stay_as_they_are(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        reply_id = await new_reply(store, 1)
+        await store.apply_reactions([add(1, 3), add(1, 4, "🔥")])
+        await store.reconcile_reactions(1, {(3, "👍"): -5.0, (4, "🔥"): None, (5, "👍"): -5.0, (6, "🔥"): None})
+        assert await values(store, reply_id) == {3: 1.0, 4: 1.0, 5: -5.0}
 
 
 async def test_vote_on_no_reply_is_told(tmp_path: Path) -> None:
@@ -323,7 +331,9 @@ operations = st.one_of(
     st.tuples(st.just("apply"), st.lists(reactions, min_size=1, max_size=6)),
     st.tuples(st.just("cast"), st.integers(0, 1), members, weights),
     st.tuples(st.just("retract"), st.integers(0, 1), members),
-    st.tuples(st.just("reconcile"), messages, st.dictionaries(st.tuples(members, emojis), weights, max_size=4)),
+    st.tuples(
+        st.just("reconcile"), messages, st.dictionaries(st.tuples(members, emojis), st.none() | weights, max_size=4)
+    ),
     st.tuples(st.just("attach")),
 )
 Key = tuple[int, int, str]  # reply's index, member, source with its message
@@ -358,7 +368,7 @@ class Model:
         else:
             self.drop(lambda key: key[2:] == (event.message_id, source))
 
-    def reconcile(self, message_id: int, present: Mapping[tuple[int, str], float]) -> None:
+    def reconcile(self, message_id: int, present: Mapping[tuple[int, str], float | None]) -> None:
         if message_id not in self.shown:
             return
         wanted = {
@@ -367,7 +377,8 @@ class Model:
         }
         self.drop(lambda key: key[2] == message_id and key not in wanted)
         for key, value in wanted.items():
-            self.signals[key] = value  # a dict keeps the place of a key it has
+            if value is not None:
+                self.signals.setdefault(key, value)
 
     def votes(self) -> dict[tuple[int, int], float]:
         return {(reply, member): value for (reply, member, _, _), value in self.signals.items()}

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.database import migrations
+from bot import store_condition
+from bot.database import migrations, take_lock
 from bot.errors import StoreError
 from bot.store import Store
 from bot.store_condition import Condition, condition
@@ -81,3 +82,17 @@ def test_folder_in_its_place_is_an_error_of_one_sentence(database: Path) -> None
     with pytest.raises(StoreError) as caught:
         condition(database)
     assert "\n" not in str(caught.value)
+
+
+async def test_encore_may_start_while_the_file_is_checked(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await _make(database)
+    checked: list[Path] = []
+
+    def check(path: Path) -> list[str]:
+        take_lock(path).release()  # raises StoreBusy if the lock is held
+        checked.append(path)
+        return []
+
+    monkeypatch.setattr(store_condition, "problems", check)
+    assert condition(database).running is False
+    assert checked == [database]

@@ -339,3 +339,67 @@ async def test_question_deleted_before_the_answer_began_is_not_answered(tmp_path
         await world.quiet()
         assert world.replies("general") == []
         assert await world.store.next_variant(asked.id) == 0
+
+
+async def test_question_deleted_while_its_answer_is_claimed_is_not_answered(tmp_path: Path) -> None:
+    async with live_world(tmp_path) as world:
+        claiming, go_on = asyncio.Event(), asyncio.Event()
+        claim = world.store.claim_reply
+
+        async def slowly(ask: Any) -> int | None:
+            claiming.set()
+            await go_on.wait()
+            return await claim(ask)
+
+        world.store.claim_reply = slowly  # type: ignore[method-assign]
+        asked = await world.ask(world.alice, "general", "never mind")
+        await claiming.wait()
+        await world.delete(world.alice, asked)
+        await world.quiet(0.05)
+        go_on.set()
+        reply = await world.eventually(lambda: world.store.reply(1))
+
+        async def ended() -> bool:
+            return not await world.store.unfinished_replies()
+
+        await world.eventually(ended)
+        assert world.replies("general") == []
+        assert (await world.store.reply(reply.id)).state is ReplyState.STOPPED  # type: ignore[union-attr]
+
+
+async def test_mention_by_a_bot_that_is_not_answered_pulls_it_into_no_thread(tmp_path: Path) -> None:
+    async with live_world(tmp_path) as world:
+        other = another_bot(world)
+        thread = await world.create_thread(world.bob, "Aside", channel="general")
+        await world.say(other, thread, f"{world.mention} come here")
+        await world.say(world.alice, thread, "it is quiet here")
+        await world.quiet()
+        assert world.replies(thread) == []
+
+
+async def test_thread_that_it_was_removed_from_is_followed_no_longer(tmp_path: Path) -> None:
+    async with live_world(tmp_path) as world:
+        thread = await world.create_thread(world.bob, "Aside", channel="general")
+        await world.ask(world.alice, thread, "hello")
+        await world.answered_in(thread)
+        me = world.bot.user.id
+        async with world.lock:
+            world.backend.add_thread_member(thread.id, me)
+            world.backend.remove_thread_member(thread.id, me)
+        await world.say(world.alice, thread, "it is gone")
+        await world.quiet()
+        assert len(world.replies(thread)) == 1
+
+
+async def test_mention_of_its_own_role_is_a_mention(tmp_path: Path) -> None:
+    async with live_world(tmp_path) as world:
+        role = world.guild.roles["Encore"]
+        known = world.bot.get_guild(world.guild.id).get_role(role.id)
+        known.tags = discord.RoleTags({"bot_id": world.bot.user.id})  # SimCord does not say whose role it is
+        await world.say(world.alice, "general", f"<@&{role.id}> hello there")
+        [shown] = await world.answered_in("general")
+        assert shown.content == "hello there"
+        other = world.guild.roles["Moderator"]
+        await world.say(world.alice, "general", f"<@&{other.id}> not you")
+        await world.quiet()
+        assert len(world.replies("general")) == 1

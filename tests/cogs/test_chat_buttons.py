@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from bot import ui
 from bot.records import ReplyState
+from bot.streaming import Controls
 from tests.world import World, live_world
 
 STORY = " ".join(f"word{number}" for number in range(35))
@@ -195,3 +197,15 @@ async def test_failing_button_tells_the_member_and_keeps_the_bot_running(tmp_pat
         await world.click(world.alice, shown, label="Regenerate")
         [_, second] = await world.answered_in("general", 2)
         assert (await world.reply_shown_by(second)).state is ReplyState.DONE
+
+
+async def test_button_below_another_message_than_the_reply_it_names_does_nothing(tmp_path: Path) -> None:
+    async with live_world(tmp_path) as world:
+        reply = await world.reply_shown_by(await one_answer(world))
+        view: Any = ui.reply_view(reply.id, Controls.FINISHED)
+        await world.bot.get_channel(world.stage.id).send("what had this id before the backup was restored", view=view)
+        [old] = world.replies("stage")
+        for label in ("Regenerate", "Continue"):
+            assert "no longer know this reply" in await refused(world, world.alice, old, label)
+        await world.quiet()
+        assert len(world.replies("general")) == 1

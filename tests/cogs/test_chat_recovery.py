@@ -100,6 +100,25 @@ async def test_whole_text_that_was_not_shown_yet_is_shown(tmp_path: Path) -> Non
         assert f"encore:up:{reply_id}" in world.custom_ids(shown)
 
 
+@pytest.mark.parametrize("shown_before", [True, False])
+async def test_interrupted_regeneration_can_be_compared_once_it_is_completed(
+    tmp_path: Path, shown_before: bool
+) -> None:
+    async with live_world(tmp_path) as world:
+        asked = await world.ask(world.alice, "general", "hello")
+        first = await world.reply_shown_by((await world.answered_in("general"))[0])
+        reply_id = await claim(world, asked, variant=1)
+        if shown_before:
+            await send_unnoted(world, asked, f"hi{CURSOR}", ui.reply_view(reply_id, Controls.STREAMING))
+            await world.store.finish_reply(reply_id, Outcome(ReplyState.STREAMING, "hi there", (1, 2), "end"))
+        await world.restart()
+        await settled(world)
+        [_, second] = world.replies("general")
+        assert world.custom_ids(second)[-4:] == [
+            f"encore:better:{first.id}:{reply_id}:{choice}" for choice in ("a", "b", "both", "neither")
+        ]
+
+
 async def test_parts_of_a_whole_text_that_are_missing_are_sent(tmp_path: Path) -> None:
     async with live_world(tmp_path) as world:
         asked = await asked_while_nobody_listened(world, "sing")

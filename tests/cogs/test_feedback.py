@@ -8,12 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import discord
 import pytest
 from simcord.backend.models import Reaction
 
 from bot import ui
 from bot.errors import StoreBusy
-from bot.feedback_ui import UNKNOWN_REPLY
+from bot.feedback_ui import NO_REPLY, RATE, UNKNOWN_REPLY
 from bot.records import Correction, Preference, ReactionEvent, ReactionKind, ServerSettings
 from bot.streaming import Controls
 from cogs.feedback import Feedback
@@ -259,6 +260,17 @@ async def test_thumb_of_a_reply_that_the_store_lost_says_so(world: World) -> Non
         assert await said(world, await press(world, world.bob, world.replies("stage")[-1], action)) == UNKNOWN_REPLY
 
 
+@pytest.mark.parametrize("action", ["up", "down", "better"])
+async def test_button_below_another_message_than_the_reply_it_names_says_so(world: World, action: str) -> None:
+    first, second = [await world.reply_shown_by(await a_reply(world, text)) for text in ("one", "two")]
+    view: Any = ui.reply_view(second.id, Controls.FINISHED, compare_with=first.id)
+    channel = world.bot.get_partial_messageable(world.stage.id, guild_id=world.guild.id)
+    await channel.send("what had this id before the backup was restored", view=view)
+    assert await said(world, await press(world, world.bob, world.replies("stage")[-1], action)) == UNKNOWN_REPLY
+    assert await world.store.votes(second.id) == []
+    assert await world.store.preferences(first.id, second.id) == {}
+
+
 async def test_failure_is_told_in_one_sentence_with_a_reference(world: World, monkeypatch: Any) -> None:
     reply = await a_reply(world)
 
@@ -312,6 +324,47 @@ async def test_thumb_down_again_retracts_without_a_form(world: World) -> None:
     assert await votes(world, reply) == {}
 
 
+# ---------------------------------------------------------------------- the same form from a message's menu
+
+
+async def test_message_command_corrects_a_reply(world: World) -> None:
+    reply = await a_reply(world)
+    shown = await world.answered(await world.context_menu(world.bob, RATE, reply))
+    assert shown.modal["title"] == RATE
+    assert await votes(world, reply) == {}, "an opened form is no vote"
+    values = {"verdict": ["bad"], "reasons": ["boring"], "should_have_said": "hello, Alex"}
+    sent = await world.submit_modal(world.bob, shown, values)
+    assert "kept with it" in await said(world, sent)
+    assert await votes(world, reply) == {world.bob.id: ("button", -1.0)}
+    stored = await world.reply_shown_by(reply)
+    assert await world.store.corrections(stored.id) == [
+        Correction(stored.id, world.bob.id, ("boring",), "", "hello, Alex")
+    ]
+
+
+async def test_message_command_praises_a_reply_and_keeps_no_correction(world: World) -> None:
+    reply = await a_reply(world)
+    shown = await world.answered(await world.context_menu(world.bob, RATE, reply))
+    sent = await world.submit_modal(world.bob, shown, {"verdict": ["good"], "comment": "nice"})
+    assert "Counted as 👍" in await said(world, sent)
+    assert await votes(world, reply) == {world.bob.id: ("button", 1.0)}
+    assert (await world.store.counts(world.guild.id)).corrections == 0
+
+
+async def test_message_command_on_what_is_no_reply_says_so(world: World) -> None:
+    chatter = await world.say(world.alice, "general", "just talking")
+    result = await world.answered(await world.context_menu(world.bob, RATE, chatter))
+    assert result.modal is None
+    assert await said(world, result) == NO_REPLY
+
+
+async def test_message_command_goes_with_the_cog(world: World) -> None:
+    [menu] = world.bot.tree.get_commands(type=discord.AppCommandType.message)
+    assert menu.name == RATE
+    await world.bot.remove_cog("Feedback")
+    assert world.bot.tree.get_commands(type=discord.AppCommandType.message) == []
+
+
 async def test_reaction_down_posts_nothing(world: World) -> None:
     reply = await a_reply(world)
     before = len(world.messages("general"))
@@ -330,7 +383,8 @@ async def _pair(world: World) -> tuple[int, int, Any]:
     b = await world.reply_shown_by(await a_reply(world, "second"))
     view: Any = ui.reply_view(b.id, Controls.FINISHED, compare_with=a.id)
     channel = world.bot.get_partial_messageable(world.stage.id, guild_id=world.guild.id)
-    await channel.send("which is better?", view=view)
+    sent = await channel.send("which is better?", view=view)
+    await world.store.attach_message(b.id, sent.id, 1)
     return a.id, b.id, world.replies("stage")[-1]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bot.feedback_ui import UNKNOWN_REPLY
 from cogs.feedback import Feedback
 from tests.cogs.rating import a_reply, press, said, votes
 from tests.world import World, live_world
@@ -148,3 +149,14 @@ async def test_paused_bot_asks_nothing(world: World) -> None:
     await world.say(world.bob, "general", "thanks!", reply_to=reply)
     await world.quiet(0.3)
     assert questions(world) == []
+
+
+async def test_question_about_a_reply_that_had_the_id_before_counts_for_nobody(world: World) -> None:
+    question = await asked(world, world.bob, await a_reply(world), "thanks!")
+    newer = await a_reply(world, "newer")
+    newer_id = (await world.reply_shown_by(newer)).id
+    [row] = question.components
+    row["components"][0]["custom_id"] = f"encore:words:up:{newer_id}:{world.bob.id}"
+    pressed = await world.answered(await world.click(world.bob, question, label="Count this as 👍"))
+    assert await said(world, pressed) == UNKNOWN_REPLY
+    assert await votes(world, newer) == {}

@@ -223,6 +223,32 @@ async def test_channel_defaults_to_where_the_command_is_used(world: World) -> No
     assert await world.store.free_channels(world.guild.id) == set()
 
 
+async def test_removing_a_thread_that_it_was_called_into_ends_the_talk_until_it_is_called_again(world: World) -> None:
+    thread = await world.create_thread(world.alice, "a scene", channel="stage")
+    await a_reply(world, where=thread)
+    async with world.lock:
+        world.backend.add_thread_member(thread.id, world.bot.user.id)
+    assert "only when mentioned" in (await run(world, "channels remove", where=thread)).content
+    assert world.bot.user.id not in world.backend.get_channel(thread.id).thread_members
+    await world.say(world.alice, thread, "and now?")
+    await world.quiet()
+    assert len(world.replies(thread)) == 1
+    await a_reply(world, "come back", where=thread)
+    await world.say(world.alice, thread, "and now?")
+    await world.answered_in(thread, 3)
+
+
+async def test_deleted_channel_is_no_free_channel_any_more(world: World) -> None:
+    await run(world, "channels add", where="stage")
+    await world.delete_channel("stage")
+
+    async def gone() -> bool:
+        return await world.store.free_channels(world.guild.id) == set()
+
+    await world.eventually(gone)
+    assert (await audit(world))[0] == (world.bot.user.id, "channels remove", {"channel_id": world.stage.id})
+
+
 async def test_thread_can_be_a_free_channel(world: World) -> None:
     thread = await world.create_thread(world.alice, "a scene", channel="stage")
     await world.eventually(lambda: world.bot.get_guild(world.guild.id).get_thread(thread.id))

@@ -151,6 +151,43 @@ async def test_request_beyond_the_queue_limit_is_refused_and_changes_nothing() -
     await finish_one_by_one(engine, *askers.values())
 
 
+async def test_flooding_lane_gives_way_to_others_when_the_queue_is_full() -> None:
+    engine = HeldEngine(slots=1)
+    scheduler = Scheduler(engine, queue_limit=4)
+    askers = await ask(scheduler, "f0@flood", "f1@flood", "f2@flood", "f3@flood", "f4@flood", "a1@a", "a2@a")
+    for gone in ("f3", "f4"):
+        with pytest.raises(QueueFull, match="try again in a moment"):
+            await askers.pop(gone).task
+    refused = (await ask(scheduler, "a3@a"))["a3"]  # its lane would wait longer than the other
+    with pytest.raises(QueueFull):
+        await refused.task
+    assert scheduler.waiting == 4
+    await finish_one_by_one(engine, *askers.values())
+    assert sorted(engine.admitted) == ["a1", "a2", "f0", "f1", "f2"]
+
+
+async def test_queue_limit_is_exact_when_many_arrive_at_once() -> None:
+    engine = HeldEngine(slots=1)
+    scheduler = Scheduler(engine, queue_limit=5)
+    lanes = ["flood"] * 10 + [f"lane{number}" for number in range(10)]
+    askers = [Asker(scheduler, f"{lane}-{number}", lane) for number, lane in enumerate(lanes)]
+    await asyncio.sleep(0)
+    assert scheduler.waiting == 5
+    await settle()
+    assert (scheduler.running, scheduler.waiting) == (1, 5)
+    refused = [asker for asker in askers if asker.task.done()]
+    assert all(isinstance(asker.task.exception(), QueueFull) for asker in refused)
+    await finish_one_by_one(engine, *(asker for asker in askers if asker not in refused))
+    assert sorted(name.partition("-")[0] for name in engine.admitted) == [
+        "flood",
+        "flood",
+        "lane0",
+        "lane1",
+        "lane2",
+        "lane3",
+    ]
+
+
 async def test_queue_limit_counts_only_those_that_wait() -> None:
     engine = HeldEngine(slots=3)
     scheduler = Scheduler(engine, queue_limit=1)

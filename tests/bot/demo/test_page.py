@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,53 +9,14 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+from playwright.async_api import Browser, expect
 
-from bot.demo.server import DemoServer, Facts
+from bot.demo.server import Facts
 from bot.demo.world import LiveWorld
+from tests.bot.demo.pages import Demo, page_of
 from tests.bot.demo.toy import ToyBot
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all: starting it takes seconds
-
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-
-
-class Demo:
-    """The page of a running world; `facts` counts the thumbs that the bot saw, as the store would."""
-
-    def __init__(self, page: Page, world: LiveWorld, server: DemoServer) -> None:
-        self.page, self.world, self.server = page, world, server
-        self.box = page.locator("#box")
-
-    async def open(self) -> None:
-        await self.page.goto(self.server.url)
-        await expect(self.box).to_be_visible()
-
-    def message(self, text: str | re.Pattern[str]) -> Locator:
-        return self.page.locator(".message").filter(has_text=text).last
-
-    async def say(self, text: str) -> None:
-        await self.box.fill(text)
-        await self.box.press("Enter")
-
-    async def become(self, name: str) -> None:
-        await self.page.get_by_role("radio", name=name).click()
-        await expect(self.page.get_by_role("radio", name=name)).to_be_checked()
-
-    async def go(self, channel: str) -> None:
-        await self.page.locator(".channel", has_text=channel).click()
-        await expect(self.page.locator("#title")).to_contain_text(channel)
-
-    def fact(self, name: str) -> Locator:
-        return self.page.locator(f"[data-fact={name}] dd")
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def browser(chromium: str) -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=QUIET)
-        yield browser
-        await browser.close()
 
 
 @asynccontextmanager
@@ -67,20 +27,8 @@ async def opened(browser: Browser, bot: ToyBot, **options: Any) -> AsyncIterator
         counted = {emoji: standing.count(emoji) - gone.count(emoji) for emoji in "👍👎"}
         return replace(Facts(model="Toy", languages="English only"), votes_up=counted["👍"], votes_down=counted["👎"])
 
-    troubles: list[str] = []
-    async with LiveWorld(bot) as world, DemoServer(world, facts) as server:
-        page = await browser.new_page(**{"viewport": {"width": 1280, "height": 800}, **options})
-        page.set_default_timeout(10_000)
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda said: troubles.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("request", lambda request: troubles.append(request.url) if "127.0.0.1" not in request.url else None)
-        demo = Demo(page, world, server)
-        await demo.open()
-        try:
-            yield demo
-        finally:
-            await page.context.close()
-    assert troubles == []
+    async with LiveWorld(bot) as world, page_of(browser, world, facts, **options) as demo:
+        yield demo
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
@@ -53,11 +54,11 @@ class Page:
 class Door:
     """A running world and its server."""
 
-    def __init__(self, bot: ToyBot) -> None:
+    def __init__(self, bot: ToyBot, **options: Any) -> None:
         self.bot = bot
         self.world = LiveWorld(bot)
         self.facts = Facts(model="toy", quantization="Q0", languages="English only")
-        self.server = DemoServer(self.world, self._facts)
+        self.server = DemoServer(self.world, self._facts, **options)
         self.client = aiohttp.ClientSession()
 
     async def _facts(self, guild_id: int) -> Facts:
@@ -130,6 +131,43 @@ async def test_wrong_key_is_refused(door: Door, path: str) -> None:
 async def test_host_name_of_somebody_else_is_refused(door: Door, host: str) -> None:
     assert await door.status(Host=host) == 403
     assert await door.status(Host="localhost:1234") == 200
+
+
+@pytest.mark.parametrize("host", ["my-pc.local", "My-PC.local"])
+async def test_host_name_that_it_listens_on_is_accepted(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(name: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        assert name == host
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)  # the test's network knows no such name
+    async with Door(ToyBot(), host=host) as door:
+        port = door.url.split("/")[2].removeprefix(f"{host}:")
+        door.url = door.url.replace(host, "127.0.0.1")
+        own = f"my-pc.local:{port}"  # as browsers write it
+        async with door.client.get(door.url, headers={"Host": own, "Origin": f"http://{own}"}) as response:
+            assert response.status == 200
+            assert f"ws://{own};" in response.headers["Content-Security-Policy"]
+        assert await door.status() == 200
+        assert await door.status(Host=f"localhost:{port}") == 200
+        for other in ("my-pc", "other.local", "x.my-pc.local", "my-pc.local.evil.example", "my-pc.local; x"):
+            assert await door.status(Host=other) == 403
+        assert await door.status(Host=own, Origin="http://other.local") == 403
+
+
+async def test_host_name_that_it_does_not_listen_on_is_refused(door: Door) -> None:
+    assert await door.status(Host="my-pc.local") == 403
+
+
+@pytest.mark.parametrize("target", ["OPTIONS *", "CONNECT 127.0.0.1:80", "GET http://127.0.0.1"])
+async def test_target_without_a_path_is_refused(door: Door, target: str) -> None:
+    host, port = door.origin.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"{target} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+    answer = await asyncio.wait_for(reader.read(), 5)
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"full address" in answer
+    writer.close()
+    await writer.wait_closed()
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1"])
