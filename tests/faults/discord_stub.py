@@ -169,7 +169,7 @@ class DiscordStub:
             r.method == method and bool(re.search(path, r.path)) and status in (None, r.status) for r in self.requests
         )
 
-    async def until(self, condition: Callable[[], Any], what: str, *, seconds: float = 15.0) -> None:
+    async def until(self, condition: Callable[[], Any], what: str, *, seconds: float = 30.0) -> None:
         """Wait until `condition()` holds; fail naming `what` and the last requests."""
         deadline = time.monotonic() + seconds
         while not condition():
@@ -258,7 +258,7 @@ class DiscordStub:
             case ["PUT", "applications", _, *_, "commands"]:
                 listed = body if isinstance(body, list) else []
                 own = {"application_id": str(BOT_ID), "version": "1"}
-                self.commands = [{**command, **own, "id": str(self._id())} for command in listed]
+                self.commands = [{"description": "", **command, **own, "id": str(self._id())} for command in listed]
                 return 200, self.commands
             case ["GET", "applications", _, *_, "commands"]:
                 return 200, self.commands

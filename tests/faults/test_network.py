@@ -74,6 +74,13 @@ async def test_answer_arrives_whole_with_its_buttons_and_pings_nobody(tmp_path: 
         assert discord.pings == []
 
 
+async def test_shortest_history_that_may_be_set_still_answers_a_second_message(tmp_path: Path) -> None:
+    async with DiscordStub() as discord, running_bot(discord, tmp_path, history_messages=1) as bot:
+        for turn in range(3):
+            shown = await answered(discord, await discord.says(f"message {turn}"))
+            assert (await row_of(bot, discord, shown)).state is ReplyState.DONE
+
+
 async def test_gateway_dropped_mid_stream_is_resumed_without_losing_or_doubling(tmp_path: Path) -> None:
     async with DiscordStub() as discord, running_bot(discord, tmp_path, **SLOW) as bot:
         asked = await discord.says(LONG)
@@ -213,6 +220,23 @@ async def test_discord_that_stays_down_ends_the_reply_as_failed_and_the_next_one
         assert discord.replies_to(asked) == []
         assert await bot.store.unfinished_replies() == []
         await answered(discord, await discord.says("works again"))
+
+
+@pytest.mark.usefixtures("quick_retries")
+async def test_answer_whose_end_discord_refused_is_completed_by_the_next_start(tmp_path: Path) -> None:
+    async with DiscordStub() as discord:
+        async with running_bot(discord, tmp_path, **SLOW) as bot:
+            down = discord.fault(
+                method="PATCH", path=PATCH, status=503, times=1000, when=lambda body: "encore:regenerate" in str(body)
+            )
+            asked = await discord.says(LONG)
+            await discord.until(lambda: down.hits >= 5 and not bot.responder.running, "the last try")
+            assert not any(map(finished, discord.replies_to(asked)))
+        down.times = 0
+        async with running_bot(discord, tmp_path) as bot:
+            assert (await answered(discord, asked))["content"] == LONG.strip()
+            await discord.until(lambda: not bot.responder.running, "the end of the reply")
+            assert len(discord.said_by_bot()) == 1
 
 
 async def test_slow_discord_does_not_hold_up_other_channels(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from bot.client import EncoreBot
 from bot.records import ReplyState, ServerSettings
-from tests.faults.discord_payloads import GUILD_ID, MIRA_ID
+from tests.faults.discord_payloads import GUILD_ID, MIRA_ID, OTHER_CHANNEL_ID
 from tests.faults.discord_stub import DiscordStub
 from tests.faults.harness import finished, running_bot
 from tests.faults.test_network import LONG, SLOW, answered, no_unhandled_error, row_of, streams
@@ -120,7 +120,7 @@ async def test_ask_on_a_full_disk_is_told_and_healed_by_room(tmp_path: Path, dat
     async with DiscordStub() as discord, running_bot(discord, tmp_path, **SLOW) as bot:
         await row_of(bot, discord, await answered(discord, await discord.says("before")))
         async with full_disk(bot):
-            asked = await discord.says("long " * 300)
+            asked = await discord.says("long " * 300, channel_id=OTHER_CHANNEL_ID)
             await discord.until(
                 lambda: "please try again" in str(discord.replies_to(asked)), "a sentence for the member"
             )
