@@ -1,0 +1,171 @@
+"""The canary: after a promotion some conversations go to the candidate, the others to the incumbent, until it is known.
+
+Owns which arm a conversation is in and when to roll back. Keeps no state: the arm is a hash, the ratings are the
+caller's, who logs the propensity with each reply. Two rules may roll back:
+
+posterior   P(candidate < incumbent - 3 points) > .9, rates being Beta (1, 1) before. The unit is the conversation, as
+            that is what was assigned: its replies are not independent. Means are weighted by 1 / propensity (Hajek) and
+            count as their effective number (Kish 1965). By quadrature: the same ratings give the same answer.
+anytime     a test martingale by betting (Waudby-Smith & Ramdas 2024) against "at most 3 points worse", on the first
+            rating of each conversation in order: at 20 it rolls back, and by Ville's inequality a candidate that isn't
+            worse is rolled back with probability <= .05 however often one looks.
+
+The posterior is quicker and wrong more often, since it is looked at every few minutes (docs/notebook.md has how often).
+A wrong rollback costs a night; a late one costs the members. Both assume that the arm doesn't change who rates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+SHARES = 0.2, 0.5  # of conversations that may go to the candidate
+NODES = 256
+BETS = np.array([0.05, 0.1, 0.2, 0.4])  # of the largest bet that can't lose all; the wealth is their mean
+
+
+class Arm(StrEnum):
+    CANDIDATE = "candidate"
+    INCUMBENT = "incumbent"
+
+
+class Decision(StrEnum):
+    CONTINUE = "continue"
+    KEEP = "keep"
+    ROLL_BACK = "roll back"
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A conversation's arm; `propensity` is the probability with which it came to *this* arm."""
+
+    arm: Arm
+    propensity: float
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryRating:
+    """One rating while the canary runs; `good` in [0, 1] is how good the reply is thought (1 for a thumb up)."""
+
+    conversation_id: str
+    arm: Arm
+    propensity: float
+    good: float
+    rated_at: float  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryRules:
+    """A decision by the posterior, either way, waits for `min_conversations` in each arm."""
+
+    margin: float = 0.03
+    certainty: float = 0.9
+    anytime_level: float = 0.05
+    min_conversations: int = 30
+
+
+DEFAULT_CANARY_RULES = CanaryRules()
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryVerdict:
+    """What the canary says now. Rates are of good conversations' ratings; NaN for an arm without any."""
+
+    decision: Decision
+    probability_worse: float  # P(candidate < incumbent - margin)
+    wealth: float  # of the bettor against the candidate, at its highest; 1 / anytime_level rolls back
+    rates: tuple[float, float]  # candidate, incumbent
+    conversations: tuple[int, int]
+    sentence: str
+
+
+def assign(conversation_id: str, *, canary: str, share: float) -> Assignment:
+    """Put a conversation in its arm, always the same in one `canary` and independent between two.
+
+    `canary` names the candidate under test. Raises ValueError unless `share` is .2 to .5.
+    """
+    if not SHARES[0] <= share <= SHARES[1]:
+        raise ValueError(f"The candidate's share is {share:g}; choose one from {SHARES[0]:g} to {SHARES[1]:g}.")
+    digest = hashlib.sha256(f"{len(canary)}:{canary}:{conversation_id}".encode()).digest()
+    if int.from_bytes(digest[:8], "big") < share * 2**64:
+        return Assignment(Arm.CANDIDATE, share)
+    return Assignment(Arm.INCUMBENT, 1 - share)
+
+
+def decide(ratings: Iterable[CanaryRating], *, rules: CanaryRules = DEFAULT_CANARY_RULES) -> CanaryVerdict:
+    """Decide from all ratings so far, in any order."""
+    of_conversation: dict[str, list[CanaryRating]] = {}
+    for rating in sorted(ratings, key=lambda r: (r.rated_at, r.conversation_id, r.good)):
+        of_conversation.setdefault(rating.conversation_id, []).append(rating)
+    counts, rates, posteriors = [], [], []
+    for arm in (Arm.CANDIDATE, Arm.INCUMBENT):
+        rated = [conversation for conversation in of_conversation.values() if conversation[0].arm is arm]
+        good = np.array([np.mean([rating.good for rating in conversation]) for conversation in rated])
+        weight = np.array([1 / conversation[0].propensity for conversation in rated])
+        counts.append(len(rated))
+        rates.append(float(np.average(good, weights=weight)) if len(rated) else float("nan"))
+        posteriors.append(_posterior(good, weight))
+    worse = probability_below(posteriors[0], posteriors[1], margin=rules.margin)
+    wealth = bettor_wealth([conversation[0] for conversation in of_conversation.values()], margin=rules.margin)
+
+    decision = Decision.CONTINUE
+    if wealth >= 1 / rules.anytime_level:
+        decision = Decision.ROLL_BACK
+    elif min(counts) >= rules.min_conversations:
+        if worse > rules.certainty:
+            decision = Decision.ROLL_BACK
+        elif worse < 1 - rules.certainty:
+            decision = Decision.KEEP
+    sentence = (
+        f"The candidate's ratings are {rates[0]:.1%} good in {counts[0]} conversations, the incumbent's {rates[1]:.1%} "
+        f"in {counts[1]}; it is more than {100 * rules.margin:g} points worse with probability {worse:.2f}."
+    )
+    return CanaryVerdict(decision, worse, wealth, (rates[0], rates[1]), (counts[0], counts[1]), sentence)
+
+
+def probability_below(one: tuple[float, float], other: tuple[float, float], *, margin: float) -> float:
+    """Return P(X < Y - margin) of independent X ~ Beta(*one), Y ~ Beta(*other), by Gauss-Legendre quadrature.
+
+    It is the mean over u of F_X(F_Y^-1(u) - margin); exact to 1e-6.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    quantiles = stats.beta.ppf((nodes + 1) / 2, *other)
+    return float(weights @ stats.beta.cdf(quantiles - margin, *one) / 2)
+
+
+def bettor_wealth(first_ratings: Sequence[CanaryRating], *, margin: float) -> float:
+    """Return the highest wealth so far of one who bets, from 1, that the candidate is worse by more than `margin`.
+
+    Each rating is one bet, on -(z + margin) with z = +-(good - 1/2) / propensity, whose mean is the difference of the
+    rates whatever the propensities were; so the wealth is a supermartingale if the candidate isn't worse.
+    """
+    if not first_ratings:
+        return 1.0
+    sign = np.array([1.0 if rating.arm is Arm.CANDIDATE else -1.0 for rating in first_ratings])
+    good = np.array([rating.good for rating in first_ratings])
+    propensity = np.array([rating.propensity for rating in first_ratings])
+    outcome = -(sign * (good - 0.5) / propensity + margin)
+    # The worst that can happen, known before the rating: a good reply of the candidate's, or a bad one of the other's.
+    # Over both arms, since the bet is placed before the conversation is assigned.
+    own, opposite = propensity, 1 - propensity
+    worst = 0.5 / np.minimum(own, opposite) + margin
+    wealth = np.cumsum(np.log1p(BETS[:, None] * outcome / worst), axis=1)
+    return float(max(1.0, np.exp(wealth).mean(axis=0).max()))
+
+
+def _posterior(good: NDArray[np.float64], weight: NDArray[np.float64]) -> tuple[float, float]:
+    if not len(good):
+        return 1.0, 1.0
+    effective = float(weight.sum() ** 2 / (weight**2).sum())
+    rate = float(np.average(good, weights=weight))
+    return 1 + effective * rate, 1 + effective * (1 - rate)

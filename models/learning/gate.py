@@ -1,0 +1,246 @@
+"""The gate: whether a trained candidate is promoted.
+
+Owns the decision, on features that were computed before. Reads no file and no model. The default is "insufficient": a
+candidate is promoted only when every check holds, each at the rules' level, and rejected when it does harm or is shown
+to be no better; all else waits for more ratings.
+
+Several candidates of one night share the level: `choose` judges each at level / k, k being those that passed the checks
+that read no rating. That is Holm's first step, and as one candidate at most is promoted the first is all that is used;
+choosing on a separate quarter of the ratings promoted the better of three no more often (docs/notebook.md).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse, special, stats
+
+from models.learning import statistics
+from models.learning.behaviour import behaviour_checks
+from models.learning.evidence import Evidence, is_finite, require_fit
+from models.learning.statistics import Estimate, Floats, Groups
+from models.learning.sufficiency import MIN_CERTAINTY
+from models.learning.verdict import DEFAULT_RULES, Check, Kind, Outcome, Rules, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Check", "Choice", "Evidence", "Kind", "Outcome", "Rules", "Verdict", "choose", "judge"]
+
+SEARCHED_RATERS = 100  # those with the most say, among whom the most influential are looked for
+GAIN, AT_EQUAL_LENGTH, BESIDE_LENGTH = "gain", "gain at equal length", "log-ratio beside length"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The verdicts on a night's candidates, in their order; `promoted` is the place of the one to promote."""
+
+    promoted: int | None
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The rated replies as arrays (replies,); `say` (replies, raters) has the log-odds that each rater added."""
+
+    candidate: Floats
+    incumbent: Floats
+    tokens: Floats
+    p_good: Floats
+    weight: Floats
+    say: sparse.csr_array
+    groups: Groups
+
+    @property
+    def mass(self) -> Floats:
+        return np.asarray(self.weight * np.sign(2 * self.p_good - 1))
+
+
+def judge(evidence: Evidence, *, rules: Rules = DEFAULT_RULES, comparisons: int = 1) -> Verdict:
+    """Judge one candidate, at the rules' level shared among `comparisons`. Raises EvidenceUnfit.
+
+    More ratings needed: n ((t_level + z_power) / max(t, t_smallest))^2 - n for the proof furthest from holding, t being
+    its estimate in standard errors, t_smallest the smallest gain worth it in the gain's, and n the votes so far.
+    """
+    require_fit(evidence)
+    level = rules.level / comparisons
+    if not is_finite(evidence):
+        sentence = "The candidate's likelihoods aren't all numbers: its training diverged."
+        check = Check("finite", Kind.HARM, math.nan, 0.0, False, sentence)
+        return Verdict(Outcome.REJECTED, (check,), statistics.NOTHING, level, None)
+    blocks = [_freeze(evidence), *behaviour_checks(evidence, rules)]
+    columns = _columns(evidence)
+    sample, shortage = _sample(columns, rules)
+    if columns is None or not sample.held:
+        gain, proofs, missing = statistics.NOTHING, [sample], shortage
+    else:
+        gain, estimates = _estimates(columns, rules)
+        blocks.append(_positives(columns, rules))
+        bounded = [_bounded(name, estimate, level) for name, estimate in estimates.items()]
+        signs = [_beside_length(columns, level), _without_influential(columns, gain, rules)]
+        proofs = [sample, *bounded, *signs]
+        smallest = rules.smallest_gain / gain.error if gain.error > 0 else math.nan
+        scores = [
+            _score(estimate) for estimate, check in zip(estimates.values(), bounded, strict=True) if not check.held
+        ]
+        scores += [smallest for check in signs if not check.held]
+        missing = max((_times_as_many(score, smallest, level, gain.freedom, rules) for score in scores), default=1.0)
+    checks = (*proofs, *blocks)
+    if not all(check.held for check in blocks) or gain.high(level) <= 0:
+        outcome = Outcome.REJECTED
+    else:
+        outcome = Outcome.PROMOTED if all(check.held for check in checks) else Outcome.INSUFFICIENT
+    votes = max(sum(len(reply.votes) for reply in evidence.replies), 1)
+    more = max(math.ceil(votes * (missing - 1)), 1) if outcome is Outcome.INSUFFICIENT else None
+    return Verdict(outcome, checks, gain, level, more)
+
+
+def choose(candidates: Sequence[Evidence], *, rules: Rules = DEFAULT_RULES) -> Choice:
+    """Judge a night's candidates together and choose at most one: of those that pass, the one of the best lower bound.
+
+    The chance that any is promoted though none is better stays below the rules' level.
+    """
+    behaved = sum(all(check.held for check in behaviour_checks(evidence, rules)) for evidence in candidates)
+    verdicts = tuple(judge(evidence, rules=rules, comparisons=max(behaved, 1)) for evidence in candidates)
+    passed = [place for place, verdict in enumerate(verdicts) if verdict.outcome is Outcome.PROMOTED]
+    best = max(passed, key=lambda place: verdicts[place].gain.low(verdicts[place].level), default=None)
+    return Choice(best, verdicts)
+
+
+def _columns(evidence: Evidence) -> _Columns | None:
+    replies = [reply for reply in evidence.replies if reply.weight > 0]
+    if not replies:
+        return None
+    # Raters who vote as one are one, under the smallest of their ids.
+    name = {rater: min(cluster) for cluster in evidence.clusters for rater in cluster}
+    votes = [
+        (at, name.get(v.rater_id, v.rater_id), v.log_odds) for at, reply in enumerate(replies) for v in reply.votes
+    ]
+    reply = np.array([at for at, _, _ in votes], dtype=np.int64)
+    raters, rater = np.unique(np.array([rater for _, rater, _ in votes], dtype=np.int64), return_inverse=True)
+    nats = np.array([nats for _, _, nats in votes], dtype=np.float64)
+    _, conversation = np.unique([reply.conversation_id for reply in replies], return_inverse=True)
+
+    p_good = np.clip([reply.p_good for reply in replies], 1e-9, 1 - 1e-9)
+    # Kept off 0, where a share has no meaning; the raters' step leaves such replies out.
+    log_odds = np.copysign(np.maximum(np.abs(special.logit(p_good)), 0.5), p_good - 0.5)
+
+    def column(values: list[float]) -> Floats:
+        return np.array(values, dtype=np.float64)
+
+    return _Columns(
+        candidate=column([reply.candidate for reply in replies]),
+        incumbent=column([reply.incumbent for reply in replies]),
+        tokens=column([reply.tokens for reply in replies]),
+        p_good=p_good,
+        weight=column([reply.weight for reply in replies]),
+        say=sparse.csr_array((nats, (reply, rater)), shape=(len(replies), len(raters))),
+        groups=statistics.groups(conversation, reply, rater, nats / log_odds[reply]),
+    )
+
+
+def _freeze(evidence: Evidence) -> Check:
+    sentence = (
+        "The raters are frozen: a bloc is too large to tell who is right." if evidence.frozen else "No bloc rules."
+    )
+    return Check("raters", Kind.HARM, float(evidence.frozen), 0.0, not evidence.frozen, sentence)
+
+
+def _sample(columns: _Columns | None, rules: Rules) -> tuple[Check, float]:
+    """Check that there is enough to estimate from, and return how many times as much it would take."""
+    effective, good, bad, raters = 0.0, 0, 0, 0
+    if columns is not None:
+        mass = columns.mass
+        effective = float(np.abs(mass).sum() ** 2 / (mass**2).sum()) if mass.any() else 0.0
+        good, bad = int((mass > 0).sum()), int((mass < 0).sum())
+        raters = int(np.count_nonzero(abs(columns.say).sum(0)))
+    needed = (rules.min_effective_replies, rules.min_replies_of_a_class, rules.min_replies_of_a_class, rules.min_raters)
+    shortage = max(wanted / max(have, 1) for have, wanted in zip((effective, good, bad, raters), needed, strict=True))
+    sentence = (
+        f"{effective:.0f} effective held-out replies ({needed[0]:.0f} needed), {good} good and {bad} bad "
+        f"({needed[1]} of each), by {raters} raters ({needed[3]})."
+    )
+    return Check("sample", Kind.PROOF, effective, needed[0], shortage <= 1, sentence), shortage
+
+
+def _estimates(columns: _Columns, rules: Rules) -> tuple[Estimate, dict[str, Estimate]]:
+    c, mass = columns, columns.mass
+    gain = statistics.gain(c.candidate, c.incumbent, mass, c.groups, resamples=rules.resamples, seed=rules.seed)
+    equal = statistics.gain_at_equal_length(c.candidate, c.incumbent, c.tokens, mass, c.groups)
+    return gain, {GAIN: gain, AT_EQUAL_LENGTH: equal}
+
+
+def _bounded(name: str, estimate: Estimate, level: float) -> Check:
+    low = estimate.low(level)
+    said = {
+        GAIN: "It ranks good replies above bad ones {value:+.1%} more often than the incumbent, at least {low:+.1%}",
+        AT_EQUAL_LENGTH: "Length taken out, so that longer can't win, that is {value:+.1%}, at least {low:+.1%}",
+    }[name]
+    sentence = f"{said.format(value=estimate.value, low=low)} ({1 - level:.1%})."
+    return Check(name, Kind.PROOF, low, 0.0, low > 0, sentence)
+
+
+def _beside_length(columns: _Columns, level: float) -> Check:
+    """Check the sign only: that the gain isn't length's is proven by the gain at equal length, and proven once."""
+    c = columns
+    estimate = statistics.coefficient_beside_length(c.candidate, c.tokens, c.mass, c.groups)
+    sentence = (
+        f"With length as a covariate the log-ratio's coefficient is {estimate.value:+.2f}, at least "
+        f"{estimate.low(level):+.2f} ({1 - level:.1%})."
+    )
+    return Check(BESIDE_LENGTH, Kind.PROOF, estimate.value, 0.0, estimate.value > 0, sentence)
+
+
+def _positives(columns: _Columns, rules: Rules) -> Check:
+    """Check displacement (Razin et al. 2025): that good replies didn't become less likely, all replies falling."""
+    good = np.maximum(columns.mass, 0)
+    change = (columns.candidate - columns.incumbent) / columns.tokens
+    estimate = statistics.mean_change(change, good * columns.tokens, columns.groups)
+    high = estimate.high(rules.level)
+    sentence = (
+        f"Good replies became {estimate.value:+.4f} nat a token likelier than by the incumbent, at most {high:+.4f} "
+        f"({1 - rules.level:.0%}); a fall of {rules.max_positives_fall:g} is allowed."
+    )
+    return Check("positives", Kind.HARM, high, -rules.max_positives_fall, high >= -rules.max_positives_fall, sentence)
+
+
+def _without_influential(columns: _Columns, gain: Estimate, rules: Rules) -> Check:
+    """Check that the gain keeps its sign, and half of its size, without the raters who carry most of it.
+
+    They are those without whom it falls furthest. Leaving them out takes their votes out of `p_good`, and replies whose
+    label then is uncertain out of the mass. By sign alone, a gain that is all theirs would pass on every second night.
+    """
+    c, say = columns, columns.say.toarray()
+    searched = np.argsort(-np.abs(say).sum(0), kind="stable")[:SEARCHED_RATERS]
+    each_without = np.stack([_mass_without(columns, say[:, rater]) for rater in searched])
+    gains = statistics.gain_of(c.candidate, c.incumbent, each_without)
+    # NaN: a class is gone without them, the greatest influence of all.
+    fall = np.where(np.isnan(gains), -np.inf, gains)
+    left_out = searched[np.argsort(fall, kind="stable")[: rules.influential_raters]]
+    rest = float(statistics.gain_of(c.candidate, c.incumbent, _mass_without(columns, say[:, left_out].sum(1))))
+    bound = max(rules.gain_kept * gain.value, 0.0)
+    sentence = (
+        f"Without the {len(left_out)} raters who carry most of it the gain is {rest:+.1%} ({bound:.1%} is asked)."
+    )
+    return Check("without top raters", Kind.PROOF, rest, bound, rest > bound, sentence)
+
+
+def _mass_without(columns: _Columns, removed: Floats) -> Floats:
+    certainty = 2 * special.expit(special.logit(columns.p_good) - removed) - 1
+    kept = np.where(np.abs(certainty) >= MIN_CERTAINTY, certainty, 0.0)
+    changed = columns.weight * kept / np.maximum(np.abs(2 * columns.p_good - 1), MIN_CERTAINTY)
+    return np.asarray(np.where(removed == 0, columns.mass, changed))
+
+
+def _score(estimate: Estimate) -> float:
+    return estimate.value / estimate.error if estimate.error > 0 else math.nan
+
+
+def _times_as_many(score: float, smallest: float, level: float, freedom: float, rules: Rules) -> float:
+    """Return by how much the ratings must grow for the rules' power, errors shrinking as 1 / sqrt(n)."""
+    wanted = float(stats.t.isf(level, freedom)) + float(stats.norm.ppf(rules.power))
+    reachable = np.nanmax([score, smallest, 1e-3])
+    return max((wanted / float(reachable)) ** 2, 1.0)
