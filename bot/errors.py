@@ -7,7 +7,12 @@ EncoreError
 |  |- StoreDamaged      the file failed its integrity check and was kept aside
 |  |- StoreFull         the disk is full
 |  `- StoreRefused      a value that the schema doesn't take; trying again won't help
-`- StartError           a start-up step failed (token refused, intent missing)
+|- StartError           a start-up step failed (token refused, intent missing)
+|- NightError           a night can't begin
+|  |- NightRunning      another one is under way
+|  `- NightRefused      learning is frozen, or this model can't learn
+|- AdapterChangeRefused a rollback to what isn't there, or the engine didn't take it
+`- ImportRefused        a file to import has a wrong line: names its number
 """
 
 
@@ -40,4 +45,24 @@ class StoreRefused(StoreError):
 
 
 class StartError(EncoreError):
+    pass
+
+
+class NightError(EncoreError):
+    pass
+
+
+class NightRunning(NightError):
+    pass
+
+
+class NightRefused(NightError):
+    pass
+
+
+class AdapterChangeRefused(EncoreError):
+    pass
+
+
+class ImportRefused(EncoreError):
     pass

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from models.arms import Arm
 from models.types import Sampling
 
 
@@ -54,6 +55,8 @@ class Ask:
     """What a reply answers. (asked_message_id, variant) is unique: nothing is answered twice.
 
     `variant` counts regenerations from 0; `continues_reply_id` names the reply that this one carries on.
+    `conversation_id` says which replies belong together, where the channel doesn't: each prompt of a rating room is a
+    conversation of its own. None: the talk under way in the channel.
     """
 
     asked_message_id: int
@@ -63,6 +66,20 @@ class Ask:
     provenance: Provenance
     variant: int = 0
     continues_reply_id: int | None = None
+    conversation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The conversation a reply belongs to and, while a canary runs, the arm that answers it; members never see it.
+
+    `canary` names the adapter under test; `propensity` is the probability with which the conversation came to `arm`.
+    """
+
+    conversation_id: str
+    canary: str | None = None
+    arm: Arm | None = None
+    propensity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +131,7 @@ class Reply:
     outcome: Outcome | None
     message_ids: tuple[int, ...]
     created_at: float
+    placement: Placement | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The canary: after a promotion some conversations go to the candidate, the others to the incumbent, until it is known.
 
-Owns which arm a conversation is in and when to roll back. Keeps no state: the arm is a hash, the ratings are the
-caller's, who logs the propensity with each reply. Two rules may roll back:
+Owns when to roll back; which arm a conversation is in is `models.arms`'s. Keeps no state: the ratings are the
+caller's, who logged the propensity with each reply. Two rules may roll back:
 
 posterior   P(candidate < incumbent - 3 points) > .9, rates being Beta (1, 1) before. The unit is the conversation, as
             that is what was assigned: its replies are not independent. Means are weighted by 1 / propensity (Hajek) and
@@ -16,52 +16,25 @@ A wrong rollback costs a night; a late one costs the members. Both assume that t
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
+
+from models.arms import SHARES, Arm, Assignment, CanaryRating, CanaryVerdict, Decision, assign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-SHARES = 0.2, 0.5  # of conversations that may go to the candidate
+__all__ = [
+    "SHARES", "Arm", "Assignment", "CanaryRating", "CanaryRules", "CanaryVerdict", "Decision", "assign", "decide",
+]  # fmt: skip
+
 NODES = 256
 BETS = np.array([0.05, 0.1, 0.2, 0.4])  # of the largest bet that can't lose all; the wealth is their mean
-
-
-class Arm(StrEnum):
-    CANDIDATE = "candidate"
-    INCUMBENT = "incumbent"
-
-
-class Decision(StrEnum):
-    CONTINUE = "continue"
-    KEEP = "keep"
-    ROLL_BACK = "roll back"
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A conversation's arm; `propensity` is the probability with which it came to *this* arm."""
-
-    arm: Arm
-    propensity: float
-
-
-@dataclass(frozen=True, slots=True)
-class CanaryRating:
-    """One rating while the canary runs; `good` in [0, 1] is how good the reply is thought (1 for a thumb up)."""
-
-    conversation_id: str
-    arm: Arm
-    propensity: float
-    good: float
-    rated_at: float  # seconds since the epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +48,6 @@ class CanaryRules:
 
 
 DEFAULT_CANARY_RULES = CanaryRules()
-
-
-@dataclass(frozen=True, slots=True)
-class CanaryVerdict:
-    """What the canary says now. Rates are of good conversations' ratings; NaN for an arm without any."""
-
-    decision: Decision
-    probability_worse: float  # P(candidate < incumbent - margin)
-    wealth: float  # of the bettor against the candidate, at its highest; 1 / anytime_level rolls back
-    rates: tuple[float, float]  # candidate, incumbent
-    conversations: tuple[int, int]
-    sentence: str
-
-
-def assign(conversation_id: str, *, canary: str, share: float) -> Assignment:
-    """Put a conversation in its arm, always the same in one `canary` and independent between two.
-
-    `canary` names the candidate under test. Raises ValueError unless `share` is .2 to .5.
-    """
-    if not SHARES[0] <= share <= SHARES[1]:
-        raise ValueError(f"The candidate's share is {share:g}; choose one from {SHARES[0]:g} to {SHARES[1]:g}.")
-    digest = hashlib.sha256(f"{len(canary)}:{canary}:{conversation_id}".encode()).digest()
-    if int.from_bytes(digest[:8], "big") < share * 2**64:
-        return Assignment(Arm.CANDIDATE, share)
-    return Assignment(Arm.INCUMBENT, 1 - share)
 
 
 def decide(ratings: Iterable[CanaryRating], *, rules: CanaryRules = DEFAULT_CANARY_RULES) -> CanaryVerdict:
