@@ -14,15 +14,17 @@ from bot.records import (
     Correction,
     Generation,
     Outcome,
+    Placement,
     PromptRecord,
     Provenance,
     Reply,
     ReplyState,
     ServerSettings,
 )
+from models.arms import Arm
 from models.types import Sampling
 
-# In the order that `reply` reads; the last is a JSON array of message ids.
+# In the order that `reply` reads; the last two are JSON arrays, of message ids and of the placement.
 REPLY_COLUMNS = """
     replies.id, asked_message_id, channel_id, guild_id, member_id, provenance, variant, continues_reply_id,
     state, created_at,
@@ -32,7 +34,8 @@ REPLY_COLUMNS = """
     total_milliseconds,
     (SELECT json_group_array(message_id) FROM (
         SELECT message_id FROM reply_messages WHERE reply_id = replies.id ORDER BY part, message_id
-    ))
+    )),
+    (SELECT json_array(conversation, canary, arm, propensity) FROM arms WHERE reply_id = replies.id)
 """
 
 _SAMPLING_NAMES = tuple(field.name for field in fields(Sampling))
@@ -87,7 +90,19 @@ def reply(row: Sequence[Any]) -> Reply:
         generation=_generation(row[16:21]),
         outcome=_outcome(ReplyState(row[8]), row[21:28]),
         message_ids=tuple(json.loads(row[28])),
+        placement=placement(json.loads(row[29])) if row[29] else None,
     )
+
+
+def placement(row: Sequence[Any]) -> Placement:
+    """Read conversation, canary, arm, propensity."""
+    conversation, canary, arm, propensity = row
+    return Placement(conversation, canary, Arm(arm) if arm else None, propensity)
+
+
+def placement_values(placement: Placement) -> tuple[Any, ...]:
+    """Give conversation, canary, arm, propensity."""
+    return placement.conversation_id, placement.canary, placement.arm, placement.propensity
 
 
 def prompt_values(prompt: PromptRecord) -> tuple[Any, ...]:

@@ -1,6 +1,6 @@
-"""What Encore keeps: replies with their recipes, ratings, comparisons, corrections, server settings, the audit.
+"""What Encore keeps: replies with their recipes, ratings, comparisons, corrections, nights, server settings, the audit.
 
-This package's only queries are here, in `store_ratings` and in `store_servers`; the file, its lock and its migrations
+This package's only queries are here and in the modules `store_*` beside this one; the file, its lock and its migrations
 are `database`'s. Guild None (direct messages) is kept as guild 0. Every method raises StoreError or one of its kinds.
 """
 
@@ -17,8 +17,10 @@ from typing import Self
 from bot import rows
 from bot.backups import backup, restore
 from bot.database import Database, problems
-from bot.records import Ask, Generation, Outcome, PromptRecord, Reply, ReplyState, UnfinishedReply
+from bot.records import Ask, Generation, Outcome, Placement, PromptRecord, Reply, ReplyState, UnfinishedReply
+from bot.store_nights import NightQueries
 from bot.store_ratings import RatingQueries
+from bot.store_room import RoomQueries
 from bot.store_servers import ServerQueries
 
 __all__ = ["Store", "restore"]
@@ -26,12 +28,14 @@ __all__ = ["Store", "restore"]
 _UNFINISHED = (ReplyState.WAITING, ReplyState.STREAMING)
 
 
-class Store(RatingQueries, ServerQueries):
+class Store(RatingQueries, ServerQueries, NightQueries, RoomQueries):
     """The queries, each a method; writes hold the one write lock, reads see committed data alone."""
 
     def __init__(self, database: Database, clock: Callable[[], float], *, last_seq: int) -> None:
         RatingQueries.__init__(self, database, clock, last_seq=last_seq)
         ServerQueries.__init__(self, database, clock)
+        NightQueries.__init__(self, database, clock)
+        RoomQueries.__init__(self, database, clock)
 
     @classmethod
     async def open(
@@ -79,14 +83,23 @@ class Store(RatingQueries, ServerQueries):
         )
         return int(made[0][0]) if made else None
 
-    async def start_reply(self, reply_id: int, prompt: PromptRecord, generation: Generation) -> None:
-        """Keep the recipe of a reply."""
-        await self._database.write(
-            "UPDATE replies SET prompt_token_ids = ?, prompt_version = ?, prompt_message_ids = ?,"
-            " prompt_member_ids = ?, dropped_messages = ?, system_sha256 = ?,"
-            " model = ?, model_sha256 = ?, adapter = ?, sampling = ?, seed = ?, started_at = ? WHERE id = ?",
-            (*rows.prompt_values(prompt), *rows.generation_values(generation), self._clock(), reply_id),
-        )
+    async def start_reply(
+        self, reply_id: int, prompt: PromptRecord, generation: Generation, placement: Placement | None = None
+    ) -> None:
+        """Keep the recipe of a reply, and to which conversation and arm it belongs."""
+        async with self._database.transaction() as connection:
+            await connection.execute_fetchall(
+                "UPDATE replies SET prompt_token_ids = ?, prompt_version = ?, prompt_message_ids = ?,"
+                " prompt_member_ids = ?, dropped_messages = ?, system_sha256 = ?,"
+                " model = ?, model_sha256 = ?, adapter = ?, sampling = ?, seed = ?, started_at = ? WHERE id = ?",
+                (*rows.prompt_values(prompt), *rows.generation_values(generation), self._clock(), reply_id),
+            )
+            if placement is not None:
+                await connection.execute_fetchall(
+                    "INSERT OR REPLACE INTO arms (reply_id, conversation, canary, arm, propensity)"
+                    " SELECT id, ?, ?, ?, ? FROM replies WHERE id = ?",
+                    (*rows.placement_values(placement), reply_id),
+                )
 
     async def attach_message(self, reply_id: int, message_id: int, part: int) -> None:
         """Note that a message shows a part of a reply, which then streams; a message shows one reply for ever.

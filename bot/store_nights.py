@@ -1,0 +1,268 @@
+"""The queries of learning: nights, what they may learn from, labels, raters, arms. A part of `bot.store.Store`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bot import rows
+from bot.database import Database
+from bot.learning_records import Cause, GoldLabel, Night, NightOutcome, NightState
+from bot.records import Placement, Preference, Provenance
+from models.arms import Arm, CanaryRating
+
+_NIGHT_COLUMNS = (
+    "id, cause, state, started_at, finished_at, actor_id, attempts, outcome, adapter, more_ratings_needed,"
+    " sentences, warnings, figures"
+)
+# The one question of what a night may learn from. A reply that was cut teaches to stop in the middle of a sentence, so
+# only ended ones count; one that nobody said anything of teaches nothing.
+_LEARNABLE = """
+    SELECT replies.id, coalesce(arms.conversation, 'message:' || asked_message_id), asked_message_id, variant,
+        replies.created_at, member_id, nullif(guild_id, 0), provenance, prompt_version, adapter, completion,
+        prompt_token_ids, completion_token_ids, gold.good,
+        (SELECT json_group_array(json_array(votes.member_id, value, rated_at)) FROM votes WHERE reply_id = replies.id),
+        (SELECT json_group_array(json_array(corrections.member_id, corrected_at))
+            FROM corrections WHERE reply_id = replies.id),
+        (SELECT json_group_array(json_array(reply_a, preference)) FROM comparisons WHERE reply_b = replies.id)
+    FROM replies LEFT JOIN arms ON arms.reply_id = replies.id LEFT JOIN gold ON gold.reply_id = replies.id
+    WHERE provenance IN (SELECT value FROM json_each(?1)) AND model_sha256 = ?2 AND prompt_version = ?3
+        AND state = 'done' AND finish_reason = 'end' AND length(completion_token_ids) > 0
+        AND (gold.good IS NOT NULL OR EXISTS (SELECT 1 FROM ratings WHERE reply_id = replies.id)
+            OR EXISTS (SELECT 1 FROM corrections WHERE reply_id = replies.id)
+            OR EXISTS (SELECT 1 FROM comparisons WHERE reply_b = replies.id)
+            OR EXISTS (SELECT 1 FROM comparisons WHERE reply_a = replies.id))
+    ORDER BY replies.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A member's standing vote on a learnable reply."""
+
+    member_id: int
+    value: float
+    rated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LearnableReply:
+    """A reply that a night may learn from, with all that was said of it.
+
+    `corrections` are (member_id, corrected_at); `comparisons` (earlier reply's id, preference with it as A), one a
+    member.
+    """
+
+    reply_id: int
+    conversation_id: str
+    asked_message_id: int
+    variant: int
+    created_at: float
+    author_id: int
+    guild_id: int | None
+    provenance: Provenance
+    prompt_version: int
+    adapter: str | None
+    completion: str
+    prompt_token_ids: tuple[int, ...]
+    completion_token_ids: tuple[int, ...]
+    gold: bool | None
+    votes: tuple[Said, ...]
+    corrections: tuple[tuple[int, float], ...]
+    comparisons: tuple[tuple[int, Preference], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RaterRow:
+    guild_id: int | None
+    member_id: int
+    trusted: bool
+    banned: bool
+    joined_at: float | None
+
+
+class NightQueries:
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+
+    # ------------------------------------------------------------------ what is learned from
+
+    async def learnable(
+        self, provenances: Collection[Provenance], *, model_sha256: str, prompt_version: int
+    ) -> list[LearnableReply]:
+        """Return the replies of these provenances, this model and prompt version that something was said of."""
+        allowed = json.dumps(sorted(provenance.value for provenance in provenances))
+        found = await self._database.read(_LEARNABLE, (allowed, model_sha256, prompt_version))
+        return [_learnable(row) for row in found]
+
+    async def label_gold(self, reply_id: int, good: bool, actor_id: int) -> bool:
+        """Call a reply good or bad, in place of an earlier label; return False when there is no such reply."""
+        made = await self._database.write(
+            "INSERT OR REPLACE INTO gold (reply_id, good, actor_id, labelled_at)"
+            " SELECT id, ?, ?, ? FROM replies WHERE id = ? RETURNING reply_id",
+            (int(good), actor_id, self._clock(), reply_id),
+        )
+        return bool(made)
+
+    async def remove_gold(self, reply_id: int) -> bool:
+        """Return whether there was a label."""
+        return bool(await self._database.write("DELETE FROM gold WHERE reply_id = ? RETURNING reply_id", (reply_id,)))
+
+    async def gold(self, reply_id: int) -> GoldLabel | None:
+        found = await self._database.read(
+            "SELECT reply_id, good, actor_id, labelled_at FROM gold WHERE reply_id = ?", (reply_id,)
+        )
+        return GoldLabel(found[0][0], bool(found[0][1]), *found[0][2:]) if found else None
+
+    async def note_rater(
+        self,
+        guild_id: int | None,
+        member_id: int,
+        *,
+        trusted: bool | None = None,
+        banned: bool | None = None,
+        joined_at: float | None = None,
+    ) -> None:
+        """Keep what is known of a rater in one server; None leaves what was known."""
+        await self._database.write(
+            "INSERT INTO raters (guild_id, member_id, trusted, banned, joined_at)"
+            " VALUES (?1, ?2, coalesce(?3, 0), coalesce(?4, 0), ?5)"
+            " ON CONFLICT (guild_id, member_id) DO UPDATE SET trusted = coalesce(?3, trusted),"
+            " banned = coalesce(?4, banned), joined_at = coalesce(?5, joined_at)",
+            (rows.guild_key(guild_id), member_id, _bit(trusted), _bit(banned), joined_at),
+        )
+
+    async def raters(self) -> list[RaterRow]:
+        """Return what is known of raters, in all servers."""
+        found = await self._database.read("SELECT guild_id, member_id, trusted, banned, joined_at FROM raters")
+        return [RaterRow(row[0] or None, row[1], bool(row[2]), bool(row[3]), row[4]) for row in found]
+
+    # ------------------------------------------------------------------ arms
+
+    async def conversation_of(self, asked_message_id: int) -> str | None:
+        """Return the conversation of the replies to a message: a further version stays in it."""
+        found = await self._database.read(
+            "SELECT conversation FROM replies JOIN arms ON reply_id = replies.id WHERE asked_message_id = ? LIMIT 1",
+            (asked_message_id,),
+        )
+        return str(found[0][0]) if found else None
+
+    async def placement(self, reply_id: int) -> Placement | None:
+        found = await self._database.read(
+            "SELECT conversation, canary, arm, propensity FROM arms WHERE reply_id = ?", (reply_id,)
+        )
+        return rows.placement(found[0]) if found else None
+
+    async def canary_ratings(self, canary: str) -> list[CanaryRating]:
+        """Return the standing votes on replies of a canary's two arms; those of banned raters are left out."""
+        found = await self._database.read(
+            "SELECT conversation, arm, propensity, votes.value > 0, rated_at"
+            " FROM arms JOIN replies ON replies.id = arms.reply_id JOIN votes ON votes.reply_id = arms.reply_id"
+            " WHERE canary = ? AND votes.value <> 0 AND NOT EXISTS (SELECT 1 FROM raters WHERE banned = 1"
+            " AND raters.guild_id = replies.guild_id AND raters.member_id = votes.member_id)"
+            " ORDER BY rated_at, arms.reply_id, votes.member_id",
+            (canary,),
+        )
+        return [CanaryRating(row[0], Arm(row[1]), row[2], float(row[3]), row[4]) for row in found]
+
+    # ------------------------------------------------------------------ nights
+
+    async def begin_night(self, night: Night) -> bool:
+        """Make the row of a running night; return False when one runs already, or the id is taken."""
+        made = await self._database.write(
+            "INSERT INTO nights (id, cause, actor_id, state, started_at) VALUES (?, ?, ?, 'running', ?)"
+            " ON CONFLICT DO NOTHING RETURNING id",
+            (night.id, night.cause.value, night.actor_id, night.started_at),
+        )
+        return bool(made)
+
+    async def retry_night(self, night_id: str) -> int:
+        """Count one more attempt at a running night and return how many there were."""
+        made = await self._database.write(
+            "UPDATE nights SET attempts = attempts + 1 WHERE id = ? RETURNING attempts", (night_id,)
+        )
+        return int(made[0][0])
+
+    async def end_night(self, night: Night) -> None:
+        """Keep how a night ended."""
+        await self._database.write(
+            "UPDATE nights SET state = ?, finished_at = ?, outcome = ?, adapter = ?, more_ratings_needed = ?,"
+            " sentences = ?, warnings = ?, figures = ? WHERE id = ?",
+            (
+                night.state.value,
+                night.finished_at,
+                night.outcome,
+                night.adapter,
+                night.more_ratings_needed,
+                json.dumps([rows.storable(sentence) for sentence in night.sentences], ensure_ascii=False),
+                json.dumps([rows.storable(sentence) for sentence in night.warnings], ensure_ascii=False),
+                json.dumps(dict(night.figures)),
+                night.id,
+            ),
+        )
+
+    async def night(self, night_id: str) -> Night | None:
+        found = await self._database.read(f"SELECT {_NIGHT_COLUMNS} FROM nights WHERE id = ?", (night_id,))
+        return _night(found[0]) if found else None
+
+    async def running_night(self) -> Night | None:
+        found = await self._database.read(f"SELECT {_NIGHT_COLUMNS} FROM nights WHERE state = 'running'")
+        return _night(found[0]) if found else None
+
+    async def nights(self, limit: int) -> list[Night]:
+        """Return the newest nights, the newest first."""
+        found = await self._database.read(
+            f"SELECT {_NIGHT_COLUMNS} FROM nights ORDER BY started_at DESC, rowid DESC LIMIT ?", (limit,)
+        )
+        return [_night(row) for row in found]
+
+
+def _bit(value: bool | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _night(row: Sequence[Any]) -> Night:
+    night_id, cause, state, started_at, finished_at, actor_id, attempts, outcome, adapter, more, *texts = row
+    sentences, warnings, figures = map(json.loads, texts)
+    return Night(
+        id=night_id,
+        cause=Cause(cause),
+        state=NightState(state),
+        started_at=started_at,
+        finished_at=finished_at,
+        actor_id=actor_id,
+        attempts=attempts,
+        outcome=NightOutcome(outcome) if outcome else None,
+        adapter=adapter,
+        more_ratings_needed=more,
+        sentences=tuple(sentences),
+        warnings=tuple(warnings),
+        figures=figures,
+    )
+
+
+def _learnable(row: Sequence[Any]) -> LearnableReply:
+    reply_id, conversation, asked, variant, created_at, author_id, guild_id, provenance, version, adapter = row[:10]
+    completion, prompt, completed, gold, votes, corrections, comparisons = row[10:]
+    return LearnableReply(
+        reply_id=reply_id,
+        conversation_id=conversation,
+        asked_message_id=asked,
+        variant=variant,
+        created_at=created_at,
+        author_id=author_id,
+        guild_id=guild_id,
+        provenance=Provenance(provenance),
+        prompt_version=version,
+        adapter=adapter,
+        completion=completion,
+        prompt_token_ids=rows.unpack_tokens(prompt),
+        completion_token_ids=rows.unpack_tokens(completed),
+        gold=None if gold is None else bool(gold),
+        votes=tuple(Said(*said) for said in sorted(json.loads(votes))),
+        corrections=tuple((member, at) for member, at in sorted(json.loads(corrections))),
+        comparisons=tuple((first, Preference(told)) for first, told in sorted(json.loads(comparisons))),
+    )
