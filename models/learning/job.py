@@ -1,0 +1,146 @@
+"""What a night is asked to do and what it answers: job.json, the lines of progress, result.json.
+
+Owns the words between the night's subprocess and who started it; both sides import this and nothing heavier.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from models.errors import ModelError
+from models.learning.files import read_json, write_json
+
+JOB, RESULT, SNAPSHOT, LOG = "job.json", "result.json", "examples.jsonl", "log.txt"
+
+
+class JobDamaged(ModelError):
+    """job.json or result.json isn't what was written."""
+
+
+class Outcome(StrEnum):
+    """How a night ended. Only PROMOTED has an adapter, which is installed and not yet pointed to."""
+
+    PROMOTED = "promoted"
+    REJECTED = "rejected"
+    INSUFFICIENT = "insufficient"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One night to run in its folder, whose examples.jsonl has the hash `dataset_sha256`.
+
+    `now` is when the snapshot was frozen: a night that is resumed weighs by the same clock. `incumbent` names the
+    adapter that serves (None: the base). `train_rules` and `gate_rules` replace single fields of TrainRules and of the
+    gate's Rules. `watched_phrases` are what raters may be planting. `limit_seconds` is of wall time, for one start.
+    """
+
+    night_id: str
+    model_path: Path
+    model_sha256: str
+    model_name: str
+    models_dir: Path
+    adapters_dir: Path
+    dataset_sha256: str
+    now: float  # seconds since the epoch
+    incumbent: str | None = None
+    seed: int = 0
+    threads: int = 1
+    limit_seconds: float = 3 * 3600.0
+    watched_phrases: tuple[str, ...] = ()
+    train_rules: dict[str, Any] = field(default_factory=dict)
+    gate_rules: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One line on the night's standard output: of `step`, `done` of `total` (0: unknown)."""
+
+    step: str
+    done: int
+    total: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a night came to, in sentences for moderators and in figures for the store.
+
+    `adapter` names what was installed. `more_ratings_needed` is of votes; None where nobody can say. `files` has the
+    sha256 of the night's files that its result rests on.
+    """
+
+    outcome: Outcome
+    sentences: tuple[str, ...]
+    adapter: str | None = None
+    more_ratings_needed: int | None = None
+    warnings: tuple[str, ...] = ()
+    figures: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def write_job(folder: Path, job: Job) -> None:
+    """Write job.json; the night may start once it is there, so write it after the snapshot."""
+    paths = {name: str(getattr(job, name).absolute()) for name in _PATHS}
+    write_json(folder / JOB, asdict(job) | paths)
+
+
+def read_job(folder: Path) -> Job:
+    """Raises JobDamaged."""
+    fields = _read(folder / JOB)
+    try:
+        paths = {name: Path(fields[name]) for name in _PATHS}
+        return Job(**{**fields, **paths, "watched_phrases": tuple(fields["watched_phrases"])})
+    except (TypeError, KeyError) as error:
+        raise JobDamaged(f"{JOB} doesn't describe a night ({error}); run the night again.") from error
+
+
+def write_result(folder: Path, result: Result) -> None:
+    """Write result.json, the last file of a night."""
+    write_json(folder / RESULT, asdict(result))
+
+
+def read_result(folder: Path) -> Result | None:
+    """Return the night's result, None while it has none. Raises JobDamaged."""
+    if not (folder / RESULT).exists():
+        return None
+    fields = _read(folder / RESULT)
+    try:
+        result = Result(**fields)
+        return replace(
+            result,
+            outcome=Outcome(result.outcome),
+            sentences=tuple(result.sentences),
+            warnings=tuple(result.warnings),
+        )
+    except (TypeError, ValueError) as error:
+        raise JobDamaged(f"{RESULT} holds no result ({error}); run the night again.") from error
+
+
+def progress_line(progress: Progress) -> str:
+    return json.dumps(asdict(progress), ensure_ascii=False) + "\n"
+
+
+def read_progress(line: str) -> Progress | None:
+    """Return what a line of the night's output says, None for one that isn't progress (a library's own words)."""
+    try:
+        return Progress(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
+
+
+_PATHS = ("model_path", "models_dir", "adapters_dir")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        fields = read_json(path)
+    except (OSError, ValueError) as error:
+        raise JobDamaged(f"{path.name} can't be read ({error}); run the night again.") from error
+    if not isinstance(fields, dict):
+        raise JobDamaged(f"{path.name} holds no object; run the night again.")
+    return fields
