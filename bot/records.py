@@ -206,6 +206,7 @@ class ServerSettings:
     answer_bots: bool = False
     unprompted_chance: float = 0.0  # 0 to 1, per message, halved after each unprompted reply
     unprompted_channel_id: int | None = None
+    moderators_channel_id: int | None = None  # where nights are reported
     system_prompt: str | None = None  # None: SYSTEM_PROMPT of the operator's settings
 
 

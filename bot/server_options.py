@@ -20,6 +20,7 @@ DEFAULT = "default"  # the value that takes an option back to its default
 PROMPT_LIMIT = 2000  # characters
 EMOJI_LIMIT = 40  # rows of the emoji table: what fits one field of an embed
 WEIGHT_LIMIT = 5.0
+CHANNELS = frozenset({"unprompted_channel", "moderators_channel"})  # options that name a channel
 
 _CHANNEL = re.compile(r"<#(\d{1,20})>|(\d{15,20})")
 _CUSTOM_EMOJI = re.compile(r"<a?:(\w{2,32}):(\d{15,20})>")
@@ -48,7 +49,7 @@ class Option:
     @property
     def field(self) -> str:
         """The field of ServerSettings or Sampling that keeps it."""
-        return "unprompted_channel_id" if self.name == "unprompted_channel" else self.name
+        return f"{self.name}_id" if self.name in CHANNELS else self.name
 
     def value(self, settings: ServerSettings) -> Any:
         return getattr(settings.sampling if self.of_sampling else settings, self.field)
@@ -62,7 +63,7 @@ class Option:
     def show(self, settings: ServerSettings) -> str:
         """Return the option's value as a person reads it."""
         value = self.value(settings)
-        if self.name == "unprompted_channel":
+        if self.name in CHANNELS:
             return f"<#{value}>" if value else "none"
         if self.name == "system_prompt":
             return value or "the operator's"
@@ -75,7 +76,7 @@ class Option:
     def offers(self, settings: ServerSettings) -> dict[str, str]:
         """Return values for the picker with how each reads: the present one, the examples and the default."""
         now, usual = self.show(settings), self.show(ServerSettings())
-        free_text = self.name in {"system_prompt", "unprompted_channel"}
+        free_text = self.name in {"system_prompt", *CHANNELS}
         offered = {} if free_text else {now: f"{now} (now)"}
         return {**{example: example for example in self.examples}, **offered, DEFAULT: f"{DEFAULT} ({usual})"}
 
@@ -147,6 +148,7 @@ OPTIONS: dict[str, Option] = {
         Option("answer_bots", "answer other bots too", _boolean, ("yes", "no")),
         Option("unprompted_chance", "chance to join in unasked, a message", _number(0, 1), ("0", "0.05")),
         Option("unprompted_channel", "the one channel where I may join in unasked", _channel, ("none",)),
+        Option("moderators_channel", "where I report what the nights came to", _channel, ("none",)),
         Option("system_prompt", f"who I am here, up to {PROMPT_LIMIT} characters", _prompt),
     )
 }

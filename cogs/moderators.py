@@ -18,7 +18,7 @@ from discord.ext import commands
 from bot import checks
 from bot.errors import StoreError
 from bot.records import ServerSettings
-from bot.server_options import DEFAULT, OPTIONS, WEIGHT_LIMIT, OptionError, emoji_of, with_weight
+from bot.server_options import CHANNELS, DEFAULT, OPTIONS, WEIGHT_LIMIT, OptionError, emoji_of, with_weight
 
 if TYPE_CHECKING:
     from bot.client import EncoreBot
@@ -38,8 +38,6 @@ _INTENT_HELP = (
     "Switch it on in Discord's developer portal (your application, page Bot, Message Content Intent), "
     "set MESSAGE_CONTENT_INTENT=true and restart me."
 )
-
-FreeChannel = discord.TextChannel | discord.VoiceChannel | discord.Thread
 
 
 @app_commands.guild_only()
@@ -119,13 +117,13 @@ class Moderators(commands.GroupCog, group_name="encore", group_description="Mana
 
     @channels.command(name="add", description="Let me answer every message in a channel, without a mention")
     @app_commands.describe(channel="the channel (default: this one)")
-    async def add_channel(self, interaction: Interaction, channel: FreeChannel | None = None) -> None:
+    async def add_channel(self, interaction: Interaction, channel: checks.Talkable | None = None) -> None:
         await interaction.response.defer(ephemeral=True)
         place = channel or _here(interaction)
         if place is None:
             await _say(interaction, "I can't talk in a channel of this kind; choose a text channel or a thread.")
             return
-        missing = _missing_permissions(place)
+        missing = checks.missing_to_talk(place)
         if missing:
             await _say(interaction, f"In {place.mention} I lack {missing}; grant that first, then add it again.")
             return
@@ -144,7 +142,7 @@ class Moderators(commands.GroupCog, group_name="encore", group_description="Mana
 
     @channels.command(name="remove", description="Answer in a channel only when mentioned or replied to")
     @app_commands.describe(channel="the channel (default: this one)")
-    async def remove_channel(self, interaction: Interaction, channel: FreeChannel | None = None) -> None:
+    async def remove_channel(self, interaction: Interaction, channel: checks.Talkable | None = None) -> None:
         await interaction.response.defer(ephemeral=True)
         place = channel or _here(interaction)
         place_id = place.id if place else interaction.channel_id
@@ -176,7 +174,7 @@ class Moderators(commands.GroupCog, group_name="encore", group_description="Mana
         assert interaction.guild is not None
         for channel_id in sorted(free):
             place = interaction.guild.get_channel_or_thread(channel_id)
-            missing = _missing_permissions(place) if isinstance(place, FreeChannel) else ""
+            missing = checks.missing_to_talk(place) if isinstance(place, checks.Talkable) else ""
             if missing and len(embed.fields) < 10:
                 embed.add_field(name=f"#{place}"[:256], value=f"I lack {missing} there.", inline=False)
         embed.add_field(name="Message content intent", value=self._intent_state(), inline=False)
@@ -227,7 +225,7 @@ class Moderators(commands.GroupCog, group_name="encore", group_description="Mana
         except OptionError as error:
             await _say(interaction, f"{name} can't be {_quoted(value)}; {error}.")
             return
-        if name == "unprompted_channel" and (problem := self._unprompted_problem(interaction, change[option.field])):
+        if name in CHANNELS and (problem := _channel_problem(interaction, name, change[option.field])):
             await _say(interaction, problem)
             return
         settings = await self.bot.store.change_server_settings(interaction.guild_id, interaction.user.id, **change)
@@ -237,6 +235,8 @@ class Moderators(commands.GroupCog, group_name="encore", group_description="Mana
             note = f" The message content intent is off, so I can't read along there. {_INTENT_HELP}"
         elif name == "unprompted_chance" and settings.unprompted_chance and settings.unprompted_channel_id is None:
             note = " Choose the channel with unprompted_channel too; until then I join in nowhere."
+        elif name == "moderators_channel" and _is_open(interaction, settings.moderators_channel_id):
+            note = " Everyone here can read that channel."
         await _say(interaction, f"{name} is now {_quoted(shown) if name == 'system_prompt' else shown}.{note}")
 
     @set_setting.autocomplete("value")
@@ -247,8 +247,8 @@ class Moderators(commands.GroupCog, group_name="encore", group_description="Mana
             return []
         settings = await self.bot.store.server_settings(interaction.guild_id)
         offered = option.offers(settings)
-        if option.name == "unprompted_channel" and interaction.guild is not None:
-            fit = (c for c in interaction.guild.text_channels if not _missing_permissions(c))
+        if option.name in CHANNELS and interaction.guild is not None:
+            fit = (c for c in interaction.guild.text_channels if not _missing_for(option.name, c))
             offered = {**{f"<#{c.id}>": f"#{c.name}" for c in fit}, **offered}
         wanted = current.strip().lower()
         return [
@@ -288,16 +288,6 @@ class Moderators(commands.GroupCog, group_name="encore", group_description="Mana
             f"me each time. {_INTENT_HELP}"
         )
 
-    def _unprompted_problem(self, interaction: Interaction, channel_id: int | None) -> str | None:
-        if channel_id is None:
-            return None
-        assert interaction.guild is not None
-        place = interaction.guild.get_channel_or_thread(channel_id)
-        if not isinstance(place, FreeChannel):
-            return "unprompted_channel can't be that; choose a text channel or a thread of this server."
-        missing = _missing_permissions(place)
-        return f"In {place.mention} I lack {missing}; grant that first, then set it again." if missing else None
-
 
 async def _say(interaction: Interaction, sentence: str) -> None:
     await interaction.followup.send(sentence, ephemeral=True)
@@ -307,20 +297,31 @@ def _embed(title: str, description: str) -> discord.Embed:
     return discord.Embed(title=title, description=description, colour=_COLOUR)
 
 
-def _here(interaction: Interaction) -> FreeChannel | None:
-    return interaction.channel if isinstance(interaction.channel, FreeChannel) else None
+def _channel_problem(interaction: Interaction, name: str, channel_id: int | None) -> str | None:
+    """Say why an option that names a channel can't name this one."""
+    if channel_id is None:
+        return None
+    assert interaction.guild is not None
+    place = interaction.guild.get_channel_or_thread(channel_id)
+    if not isinstance(place, checks.Talkable):
+        return f"{name} can't be that; choose a text channel or a thread of this server."
+    missing = _missing_for(name, place)
+    return f"In {place.mention} I lack {missing}; grant that first, then set it again." if missing else None
 
 
-def _missing_permissions(place: FreeChannel) -> str:
-    """Name the permissions that the bot needs in a channel to talk there and lacks, empty when it has them."""
-    has = place.permissions_for(place.guild.me)
-    sends = has.send_messages_in_threads if isinstance(place, discord.Thread) else has.send_messages
-    needed = {
-        "View Channel": has.view_channel,
-        "Send Messages in Threads" if isinstance(place, discord.Thread) else "Send Messages": sends,
-        "Read Message History": has.read_message_history,
-    }
-    return " and ".join(name for name, granted in needed.items() if not granted)
+def _is_open(interaction: Interaction, channel_id: int | None) -> bool:
+    """Return whether every member of the server can read a channel."""
+    assert interaction.guild is not None
+    place = interaction.guild.get_channel_or_thread(channel_id) if channel_id else None
+    return isinstance(place, checks.Talkable) and place.permissions_for(interaction.guild.default_role).view_channel
+
+
+def _here(interaction: Interaction) -> checks.Talkable | None:
+    return interaction.channel if isinstance(interaction.channel, checks.Talkable) else None
+
+
+def _missing_for(option: str, place: checks.Talkable) -> str:
+    return checks.missing_to_report(place) if option == "moderators_channel" else checks.missing_to_talk(place)
 
 
 def _mentions(channel_ids: set[int]) -> str:

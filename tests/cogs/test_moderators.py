@@ -372,6 +372,23 @@ async def test_unprompted_channel_must_be_one_where_the_bot_can_talk(world: Worl
     assert (await settings(world)).unprompted_channel_id is None
 
 
+async def test_moderators_channel_must_be_one_where_reports_with_pictures_can_be_posted(world: World) -> None:
+    await world.set_bot_permissions("mod-room", embed_links=False, attach_files=False)
+    told = (await run(world, "settings set", name="moderators_channel", value=world.mod_room.mention)).content
+    assert "I lack Embed Links and Attach Files" in told
+    assert (await settings(world)).moderators_channel_id is None
+    await world.set_bot_permissions("mod-room", embed_links=True, attach_files=True)
+    told = (await run(world, "settings set", name="moderators_channel", value=world.mod_room.mention)).content
+    assert told == f"moderators_channel is now {world.mod_room.mention}."
+    assert (await settings(world)).moderators_channel_id == world.mod_room.id
+    assert _fields(await run(world, "settings show"))["moderators_channel"].startswith(world.mod_room.mention)
+
+
+async def test_moderators_channel_that_members_can_read_is_pointed_out(world: World) -> None:
+    told = (await run(world, "settings set", name="moderators_channel", value=world.general.mention)).content
+    assert told == f"moderators_channel is now {world.general.mention}. Everyone here can read that channel."
+
+
 async def test_chance_without_a_channel_says_what_is_missing(world: World) -> None:
     told = (await run(world, "settings set", name="unprompted_chance", value="0.1")).content
     assert "Choose the channel" in told
