@@ -1,24 +1,43 @@
-"""Nights: collect -> learn (a subprocess) -> promote | reject, and what is served afterwards; serving never stops.
+"""Nights as moderators and the clock see them: when one runs, one at a time, what the last ones came to.
 
-Owns when a night runs, its folder and its row, the promotion, the canary's watch, rollback and freeze. Learns nothing
-itself: that is `models.learning.night`, which this process runs at low priority and may lose at any time.
+The one door to learning for cogs, commands and the demo. One night's steps are `bot.night_work`'s, what is served
+afterwards `bot.promotion`'s; serving never stops for either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import tzinfo
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot.learning_records import Cause, Night, NightProgress
+from filelock import FileLock, Timeout
+
+from bot import night_clock
+from bot.errors import NightRefused, NightRunning
+from bot.learning_records import Cause, Night, NightOutcome, NightProgress, NightState
+from bot.night_work import NightWork, OnProgress, failed
 from models.arms import CanaryVerdict
+from models.errors import ModelError
 
 if TYPE_CHECKING:
+    from bot.promotion import Promotion
+    from bot.store import Store
     from models.adapters import Serving
 
-OnProgress = Callable[[NightProgress], None]
+log = logging.getLogger(__name__)
+
+REPORT = "report.html"
+_BEGUN = "night_begun"  # its name in the store's meta table
+_MOST_ATTEMPTS = 3  # a night that takes the whole process down with it isn't tried for ever
+_MOST_RETRACTED = 3  # nights in a row that are repeated at once
+_JITTER_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +47,7 @@ class NightStatus:
     running: NightProgress | None
     serving: Serving
     canary: CanaryVerdict | None  # what the watch found last, while a canary runs
-    next_at: float | None  # of the next scheduled night; None: NIGHT_HOUR is off or learning is frozen
+    next_at: float | None  # of the next scheduled night; None: off, frozen, or the model can't learn
     frozen: bool
     last: Night | None
     warnings: tuple[str, ...] = ()
@@ -46,69 +65,197 @@ class Compared:
 class Nightly:
     """One for a data folder; built by `bot.composition`, reached as `bot.nightly`."""
 
-    def report(self, night: Night) -> Path | None:
-        """Return the night's report.html, None when it has none. Its folder is `folder(night)`."""
-        raise NotImplementedError
+    def __init__(
+        self,
+        store: Store,
+        work: NightWork,
+        promotion: Promotion,
+        *,
+        hour: int,
+        clock: Callable[[], float] = time.time,
+        timezone: tzinfo | None = None,
+        draw: random.Random | None = None,
+    ) -> None:
+        self._store = store
+        self._work = work
+        self._promotion = promotion
+        self._hour = hour
+        self._clock = clock
+        self._timezone = timezone
+        self._jitter = (draw or random.Random()).uniform(0, _JITTER_SECONDS)
+        self._opened_at = clock()
+
+    # ------------------------------------------------------------------ nights
 
     def folder(self, night: Night) -> Path:
-        raise NotImplementedError
+        return self._work.folder / night.id
+
+    def report(self, night: Night) -> Path | None:
+        """Return the night's report.html, None when it has none."""
+        path = self.folder(night) / REPORT
+        return path if path.is_file() else None
 
     async def run(self, cause: Cause, on_progress: OnProgress | None = None, *, actor_id: int | None = None) -> Night:
         """Run one night to its end and return its row, a failed one too: its `state` and `sentences` say so.
 
-        Raises NightRunning when one is under way, NightRefused when learning is frozen or the model can't learn.
-        Cancelled, it kills the job and leaves the night to `resume_unfinished` of the next start.
+        A night that an earlier process left is taken up instead. Raises NightRunning when one is under way,
+        NightRefused when learning is frozen or the model can't learn, StoreError when nothing can be kept. Cancelled,
+        it ends the job and leaves the night to be taken up.
         """
-        raise NotImplementedError
+        self._work.require_learning()
+        async with self._alone():
+            if await self.frozen():
+                raise NightRefused("Learning is frozen by a moderator; unfreeze it first, with /training freeze.")
+            if cause is Cause.SCHEDULE:
+                await self._store.set_meta(_BEGUN, str(self._occurrence()))
+            if (left := await self._store.running_night()) is not None:
+                return await self._take_up(left, on_progress)
+            try:
+                await self._promotion.settle_before_a_night()
+            except ModelError as error:
+                raise NightRefused(f"The canary could not be ended: {error}") from error
+            return await self._work.work(await self._begin(cause, actor_id), on_progress)
+
+    async def resume_unfinished(self, on_progress: OnProgress | None = None) -> Night | None:
+        """Take up the night that the last process left; call once at the start. None: there was none.
+
+        Raises NightRunning and StoreError.
+        """
+        if await self._store.running_night() is None:
+            return None
+        async with self._alone():
+            left = await self._store.running_night()
+            return await self._take_up(left, on_progress) if left is not None else None
+
+    async def history(self, limit: int) -> list[Night]:
+        """Return the newest nights, the newest first."""
+        return await self._store.nights(limit)
+
+    async def night(self, night_id: str) -> Night | None:
+        return await self._store.night(night_id)
+
+    async def compare(self, a: str, b: str) -> list[Compared]:
+        """Return the figures of two nights side by side. Raises NightRefused when one isn't known."""
+        figures = []
+        for night_id in (a, b):
+            night = await self._store.night(night_id)
+            if night is None:
+                raise NightRefused(f"There is no night {night_id}; /training history lists them.")
+            figures.append({n: v for n, v in night.figures.items() if isinstance(v, int | float)})
+        names = dict.fromkeys([*figures[0], *figures[1]])
+        return [Compared(name, figures[0].get(name), figures[1].get(name)) for name in names]
+
+    async def status(self) -> NightStatus:
+        newest = await self._store.nights(1)
+        return NightStatus(
+            running=self._work.running,
+            serving=self._promotion.serving,
+            canary=self._promotion.verdict,
+            next_at=await self.next_at(),
+            frozen=await self.frozen(),
+            last=newest[0] if newest else None,
+            warnings=tuple(self._promotion.warnings),
+        )
+
+    # ------------------------------------------------------------------ when
 
     async def due(self) -> bool:
         """Return whether a scheduled night should begin now: ask every minute, then `run(Cause.SCHEDULE)`.
 
         True also for a night that was missed while Encore was off, and after a night that ended as `retracted`.
         """
-        raise NotImplementedError
+        next_at = await self.next_at()
+        return next_at is not None and next_at <= self._clock() and self._work.running is None
 
-    async def resume_unfinished(self, on_progress: OnProgress | None = None) -> Night | None:
-        """Take up the night that the last process left; call once at the start. None: there was none."""
-        raise NotImplementedError
+    async def next_at(self) -> float | None:
+        """Return when the next scheduled night begins, which may be past; None: never, or not now (see NightStatus)."""
+        now = self._clock()
+        self._opened_at = min(self._opened_at, now)  # the clock was set back
+        if self._hour < 0 or not self._work.can_learn or await self.frozen():
+            return None
+        newest = await self._store.nights(_MOST_RETRACTED)
+        retracted = [night.outcome is NightOutcome.RETRACTED for night in newest]
+        if retracted and retracted[0] and not (len(retracted) == _MOST_RETRACTED and all(retracted)):
+            return newest[0].finished_at
+        planned, begun = self._occurrence(), await self._begun(now)
+        if begun < planned:
+            return max(planned, self._opened_at) + self._jitter
+        return night_clock.next_at(now, hour=self._hour, timezone=self._timezone) + self._jitter
+
+    def _occurrence(self) -> float:
+        hour = max(self._hour, 0)
+        return night_clock.occurrence(self._clock(), hour=hour, timezone=self._timezone)
+
+    async def _begun(self, now: float) -> float:
+        """Return the occurrence that was begun last; in a new store, the one before now."""
+        kept = await self._store.meta(_BEGUN)
+        begun = self._occurrence() if kept is None else night_clock.corrected(float(kept), now)
+        if kept is None or begun != float(kept):
+            await self._store.set_meta(_BEGUN, str(begun))
+        return begun
+
+    async def frozen(self) -> bool:
+        return await self._store.learning_frozen()
+
+    async def freeze(self, actor_id: int) -> bool:
+        """Begin no more nights and promote nothing until `unfreeze`; return False when it was so already."""
+        return await self._store.freeze_learning(True, actor_id)
+
+    async def unfreeze(self, actor_id: int) -> bool:
+        """Return False when learning wasn't frozen."""
+        return await self._store.freeze_learning(False, actor_id)
+
+    # ------------------------------------------------------------------ what is served
+
+    def adapters(self) -> tuple[str, ...]:
+        """Return the adapters that `rollback` can name, the newest first; for autocompletion."""
+        return self._promotion.names()
 
     async def watch_canary(self) -> CanaryVerdict | None:
         """Judge the canary and act on it (keep, roll back); call every few minutes. None: no canary runs."""
-        raise NotImplementedError
+        return await self._promotion.watch()
 
     async def rollback(self, to: str | None, actor_id: int) -> Serving:
         """Serve adapter `to` again, `"base"` for none, or with None the one before; at once, without a canary.
 
         Raises AdapterChangeRefused.
         """
-        raise NotImplementedError
+        return await self._promotion.rollback(to, actor_id)
 
-    async def freeze(self, actor_id: int) -> bool:
-        """Begin no more nights and promote nothing until `unfreeze`; return False when it was so already."""
-        raise NotImplementedError
+    # ------------------------------------------------------------------ one night
 
-    async def unfreeze(self, actor_id: int) -> bool:
-        raise NotImplementedError
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Hold the lock of the nights' folder: one night at a time, whichever process or task asks."""
+        folder = self._work.folder
+        lock = FileLock(folder / "night.lock", mode=0o600, thread_local=False)
+        try:
+            await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise NightRunning("A night is under way already; /training status shows how far it is.") from None
+        except OSError as error:
+            raise NightRefused(f"{folder} can't be written ({error.strerror}); make room there.") from error
+        try:
+            yield
+        finally:
+            self._work.running = None
+            lock.release()
 
-    async def status(self) -> NightStatus:
-        raise NotImplementedError
+    async def _begin(self, cause: Cause, actor_id: int | None) -> Night:
+        now = self._clock()
+        date = datetime.fromtimestamp(now, UTC).astimezone(self._timezone).date().isoformat()
+        for number in range(1, 10_000):
+            night_id = date if number == 1 else f"{date}-{number}"
+            night = Night(night_id, cause, NightState.RUNNING, now, actor_id=actor_id)
+            if not self.folder(night).exists() and await self._store.begin_night(night):
+                return night
+        raise NightRefused(f"There are too many nights of {date} in {self._work.folder}; remove some.")
 
-    async def history(self, limit: int) -> list[Night]:
-        """Return the newest nights, the newest first."""
-        raise NotImplementedError
-
-    async def night(self, night_id: str) -> Night | None:
-        raise NotImplementedError
-
-    async def compare(self, a: str, b: str) -> list[Compared]:
-        """Return the figures of two nights side by side. Raises NightRefused when one isn't known."""
-        raise NotImplementedError
-
-    def adapters(self) -> tuple[str, ...]:
-        """Return the adapters that `rollback` can name, the newest first; for autocompletion."""
-        raise NotImplementedError
-
-
-def next_at(now: float, *, hour: int, timezone: tzinfo | None = None) -> float:
-    """Return the next time at which it is `hour` o'clock in `timezone` (None: this machine's), after `now`."""
-    raise NotImplementedError
+    async def _take_up(self, night: Night, on_progress: OnProgress | None) -> Night:
+        attempts = await self._store.retry_night(night.id)
+        if attempts > _MOST_ATTEMPTS:
+            sentence = f"Encore ended {attempts - 1} times while this night ran; it isn't tried again."
+            return await self._work.end(replace(failed(night, sentence), attempts=attempts))
+        log.info("taking up the night %s, attempt %d", night.id, attempts)
+        return await self._work.work(replace(night, attempts=attempts), on_progress)

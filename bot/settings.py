@@ -16,6 +16,7 @@ from typing import Any
 from dotenv import dotenv_values
 
 from bot.errors import SettingsError
+from models.arms import SHARES
 
 DEFAULT_SYSTEM_PROMPT = (
     "You are Encore, the character of this fan community: warm, curious and playful. "
@@ -58,6 +59,16 @@ def _number(low: float, high: float) -> Callable[[str], float]:
         return value
 
     return parse
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if value != 0 and not SHARES[0] <= value <= SHARES[1]:
+        raise ValueError(f"use 0, or a number from {SHARES[0]:g} to {SHARES[1]:g}")
+    return value
 
 
 def _choice(*allowed: str) -> Callable[[str], str]:
@@ -123,6 +134,15 @@ class Settings:
     )
     discord_gateway: str = _setting(
         "", "gateway address of a Discord-compatible server or proxy (empty = Discord)", _address("ws", "wss")
+    )
+    night_hour: int = _setting(
+        4, "hour of this machine's clock at which nights begin, 0 to 23 (-1 = never)", _integer(-1, 23)
+    )
+    night_limit_hours: float = _setting(3.0, "longest time that a night may take in hours", _number(0.05, 48.0))
+    night_threads: int = _setting(1, "CPU threads for training", _integer(1, 512))
+    keep_adapters: int = _setting(5, "newest adapters kept on disk; those served are always kept", _integer(1, 1000))
+    canary_share: float = _setting(
+        0.5, "share of conversations that a new adapter answers at first, 0.2 to 0.5 (0 = all at once)", _share
     )
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", _choice("DEBUG", "INFO", "WARNING", "ERROR"))
 

@@ -17,6 +17,7 @@ _NIGHT_COLUMNS = (
     "id, cause, state, started_at, finished_at, actor_id, attempts, outcome, adapter, more_ratings_needed,"
     " sentences, warnings, figures"
 )
+_FROZEN = "learning_frozen"  # its name in the meta table
 # The one question of what a night may learn from. A reply that was cut teaches to stop in the middle of a sentence, so
 # only ended ones count; one that nobody said anything of teaches nothing.
 _LEARNABLE = """
@@ -26,7 +27,8 @@ _LEARNABLE = """
         (SELECT json_group_array(json_array(votes.member_id, value, rated_at)) FROM votes WHERE reply_id = replies.id),
         (SELECT json_group_array(json_array(corrections.member_id, corrected_at))
             FROM corrections WHERE reply_id = replies.id),
-        (SELECT json_group_array(json_array(reply_a, preference)) FROM comparisons WHERE reply_b = replies.id)
+        (SELECT json_group_array(json_array(reply_a, member_id, preference))
+            FROM comparisons WHERE reply_b = replies.id)
     FROM replies LEFT JOIN arms ON arms.reply_id = replies.id LEFT JOIN gold ON gold.reply_id = replies.id
     WHERE provenance IN (SELECT value FROM json_each(?1)) AND model_sha256 = ?2 AND prompt_version = ?3
         AND state = 'done' AND finish_reason = 'end' AND length(completion_token_ids) > 0
@@ -51,8 +53,8 @@ class Said:
 class LearnableReply:
     """A reply that a night may learn from, with all that was said of it.
 
-    `corrections` are (member_id, corrected_at); `comparisons` (earlier reply's id, preference with it as A), one a
-    member.
+    `corrections` are (member_id, corrected_at); `comparisons` (earlier reply's id, member_id, preference with the
+    earlier one as A).
     """
 
     reply_id: int
@@ -71,7 +73,7 @@ class LearnableReply:
     gold: bool | None
     votes: tuple[Said, ...]
     corrections: tuple[tuple[int, float], ...]
-    comparisons: tuple[tuple[int, Preference], ...]
+    comparisons: tuple[tuple[int, int, Preference], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,25 @@ class NightQueries:
 
     # ------------------------------------------------------------------ nights
 
+    async def learning_frozen(self) -> bool:
+        return bool(await self._database.read("SELECT 1 FROM meta WHERE key = ?", (_FROZEN,)))
+
+    async def freeze_learning(self, frozen: bool, actor_id: int) -> bool:
+        """Freeze learning or end that, with an entry in the audit; return False when it was so already."""
+        async with self._database.transaction() as connection:
+            if frozen:
+                sql = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING key"
+                changed = await connection.execute_fetchall(sql, (_FROZEN, str(actor_id)))
+            else:
+                changed = await connection.execute_fetchall("DELETE FROM meta WHERE key = ? RETURNING key", (_FROZEN,))
+            if changed := list(changed):
+                action = "learning freeze" if frozen else "learning unfreeze"
+                await connection.execute_fetchall(
+                    "INSERT INTO audit (guild_id, actor_id, action, detail, created_at) VALUES (0, ?, ?, '{}', ?)",
+                    (actor_id, action, self._clock()),
+                )
+            return bool(changed)
+
     async def begin_night(self, night: Night) -> bool:
         """Make the row of a running night; return False when one runs already, or the id is taken."""
         made = await self._database.write(
@@ -214,9 +235,7 @@ class NightQueries:
 
     async def nights(self, limit: int) -> list[Night]:
         """Return the newest nights, the newest first."""
-        found = await self._database.read(
-            f"SELECT {_NIGHT_COLUMNS} FROM nights ORDER BY started_at DESC, rowid DESC LIMIT ?", (limit,)
-        )
+        found = await self._database.read(f"SELECT {_NIGHT_COLUMNS} FROM nights ORDER BY rowid DESC LIMIT ?", (limit,))
         return [_night(row) for row in found]
 
 
@@ -264,5 +283,5 @@ def _learnable(row: Sequence[Any]) -> LearnableReply:
         gold=None if gold is None else bool(gold),
         votes=tuple(Said(*said) for said in sorted(json.loads(votes))),
         corrections=tuple((member, at) for member, at in sorted(json.loads(corrections))),
-        comparisons=tuple((first, Preference(told)) for first, told in sorted(json.loads(comparisons))),
+        comparisons=tuple((first, member, Preference(told)) for first, member, told in sorted(json.loads(comparisons))),
     )

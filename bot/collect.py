@@ -1,0 +1,176 @@
+"""What a night may learn from, gathered into a snapshot; and whether what it learned from still stands.
+
+Eligible is what the operator, the demo or an import brought; text of Discord's is not, whoever voted. Completions are
+the model's own (or an import's), never a member's words: a correction counts as a vote against the reply, and what the
+member would have said is not read here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from bot.records import Preference, Provenance
+from models.learning.examples import RaterFacts, Vote
+from models.learning.snapshot import CollectedPair, CollectedReply, Snapshot
+
+if TYPE_CHECKING:
+    from bot.store import Store
+    from bot.store_nights import LearnableReply, RaterRow
+
+ELIGIBLE = frozenset({Provenance.OPERATOR, Provenance.DEMO, Provenance.IMPORT})
+DISCORD_REFUSED = (
+    "Text that came through Discord is not learned from: Discord's developer policy forbids it without permission."
+)
+_DISCORD_EPOCH_SECONDS = 1_420_070_400
+_DAY = 86_400.0
+# Their prompts are nobody's share of the training: one person brought them all.
+_NOBODYS_PROMPTS = (Provenance.OPERATOR, Provenance.IMPORT)
+_CLICK = {Preference.A: 1, Preference.B: -1}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a night rests on, one tuple each. How strong a vote is and when it was cast doesn't matter."""
+
+    votes: frozenset[tuple[int, int, bool]]  # reply, rater, whether it speaks for it
+    gold: frozenset[tuple[int, bool]]  # reply, good
+    comparisons: frozenset[tuple[int, int, int, str]]  # earlier reply, later reply, member, preference
+    corrections: frozenset[tuple[int, int]]  # reply, member
+
+    def missing_from(self, now: Standing) -> int:
+        """Count what of this stands no more in `now`."""
+        return sum(len(getattr(self, field.name) - getattr(now, field.name)) for field in fields(self))
+
+    def as_object(self) -> dict[str, Any]:
+        return {field.name: sorted(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def of_object(cls, told: dict[str, Any]) -> Standing:
+        return cls(**{field.name: frozenset(map(tuple, told[field.name])) for field in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    snapshot: Snapshot
+    standing: Standing
+
+
+async def collect(
+    store: Store, *, model_sha256: str, prompt_version: int, now: float, snowflakes: bool = True
+) -> Collected:
+    """Gather what may be learned from. `snowflakes` tells whether members' ids hold the age of their accounts."""
+    replies = await store.learnable(ELIGIBLE, model_sha256=model_sha256, prompt_version=prompt_version)
+    votes = [vote for reply in replies for vote in _votes(reply)]
+    snapshot = Snapshot(
+        replies=tuple(map(_collected, replies)),
+        votes=tuple(votes),
+        facts=_facts(replies, votes, await store.raters(), now=now, snowflakes=snowflakes),
+        gold={reply.reply_id: reply.gold for reply in replies if reply.gold is not None},
+        pairs=tuple(_pairs(replies)),
+    )
+    standing = Standing(
+        votes=frozenset((vote.reply_id, vote.rater_id, vote.value > 0) for vote in votes),
+        gold=frozenset(snapshot.gold.items()),
+        comparisons=frozenset(
+            (first, reply.reply_id, member, told.value)
+            for reply in replies
+            for first, member, told in reply.comparisons
+        ),
+        corrections=frozenset((reply.reply_id, member) for reply in replies for member, _ in reply.corrections),
+    )
+    return Collected(snapshot, standing)
+
+
+def _collected(reply: LearnableReply) -> CollectedReply:
+    return CollectedReply(
+        reply_id=reply.reply_id,
+        conversation_id=reply.conversation_id,
+        created_at=reply.created_at,
+        author_id=None if reply.provenance in _NOBODYS_PROMPTS else reply.author_id,
+        prompt_token_ids=reply.prompt_token_ids,
+        completion_token_ids=reply.completion_token_ids,
+        prompt_version=reply.prompt_version,
+        provenance=reply.provenance.value,
+        completion_text=reply.completion,
+        adapter=reply.adapter,
+    )
+
+
+def _votes(reply: LearnableReply) -> Iterable[Vote]:
+    """Yield one vote a member: what they said last, and a correction where they said nothing else."""
+    own = reply.author_id if reply.provenance is Provenance.DEMO else None
+    said = {vote.member_id: (vote.value, vote.rated_at) for vote in reply.votes if vote.value}
+    for member_id, corrected_at in reply.corrections:
+        said.setdefault(member_id, (-1.0, corrected_at))
+    for member_id, (value, rated_at) in sorted(said.items()):
+        yield Vote(reply.reply_id, member_id, value, own_prompt=member_id == own, rated_at=rated_at)
+
+
+def _facts(
+    replies: Iterable[LearnableReply], votes: Iterable[Vote], known: Iterable[RaterRow], *, now: float, snowflakes: bool
+) -> dict[int, RaterFacts]:
+    guild_of = {reply.reply_id: reply.guild_id for reply in replies}
+    voted_in: defaultdict[int, set[int | None]] = defaultdict(set)
+    for vote in votes:
+        voted_in[vote.rater_id].add(guild_of[vote.reply_id])
+    rows = {(row.member_id, row.guild_id): row for row in known}
+    facts = {}
+    for rater_id, guilds in voted_in.items():
+        here = [rows.get((rater_id, guild_id)) for guild_id in guilds]
+        joined = [row.joined_at for row in here if row is not None and row.joined_at is not None]
+        facts[rater_id] = RaterFacts(
+            rater_id=rater_id,
+            # A moderator of one server is a stranger in another.
+            trusted=all(row is not None and row.trusted for row in here),
+            account_age_days=_age(rater_id, now) if snowflakes and any(guilds) else None,
+            membership_days=max(0.0, now - min(joined)) / _DAY if joined else None,
+            banned=any(row is not None and row.banned for row in here),
+        )
+    return facts
+
+
+def _age(member_id: int, now: float) -> float:
+    """Return the days since an account was made, which its id tells."""
+    return max(0.0, now - ((member_id >> 22) / 1000 + _DISCORD_EPOCH_SECONDS)) / _DAY
+
+
+def _pairs(replies: list[LearnableReply]) -> Iterable[CollectedPair]:
+    """Yield the pairs of replies to one prompt of which one was preferred, each pair once.
+
+    A comparison says so itself; else members voted for one version and against the other; else one was corrected, and
+    the other is a version that members aren't against on balance.
+    """
+    asked: defaultdict[int, list[LearnableReply]] = defaultdict(list)
+    for reply in replies:
+        asked[reply.asked_message_id].append(reply)
+    for versions in asked.values():
+        for index, later in enumerate(versions):
+            for earlier in versions[:index]:
+                if earlier.prompt_token_ids == later.prompt_token_ids and (pair := _preferred(earlier, later)):
+                    yield pair
+
+
+def _preferred(a: LearnableReply, b: LearnableReply) -> CollectedPair | None:
+    source, opinions = next(((source, told) for source, told in _opinions(a, b) if told), ("", []))
+    margin = sum(opinions)
+    if not margin:
+        return None
+    chosen, rejected = (a, b) if margin > 0 else (b, a)
+    preferred_at = max((vote.rated_at for reply in (a, b) for vote in reply.votes), default=0.0)
+    weight = abs(margin) / len(opinions)
+    return CollectedPair(chosen.reply_id, rejected.reply_id, weight, source, preferred_at)
+
+
+def _opinions(a: LearnableReply, b: LearnableReply) -> Iterator[tuple[str, list[int]]]:
+    """Yield what is thought of two versions, the plainest kind first: +1 for `a`, -1 for `b`, 0 for neither."""
+    if b.provenance is Provenance.IMPORT and a.gold is not None and b.gold is not None:
+        yield "import", [a.gold - b.gold]
+    yield "click", [_CLICK.get(told, 0) for first, _, told in b.comparisons if first == a.reply_id]
+    of_a, of_b = ({vote.rater_id: vote.value > 0 for vote in _votes(reply)} for reply in (a, b))
+    yield "regeneration", [of_a[rater] - of_b[rater] for rater in sorted(of_a.keys() & of_b.keys())]
+    for one, other, said in ((a, b, -1), (b, a, 1)):
+        if one.corrections and not other.corrections and sum(vote.value for vote in _votes(other)) >= 0:
+            yield "correction", [said] * len(one.corrections)

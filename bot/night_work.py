@@ -1,0 +1,250 @@
+"""One night from its row to its end: collect, freeze, learn in a process of its own, promote, keep what came of it.
+
+Owns the files of a night's folder that the bot writes, and their order: whatever is killed, the night goes on from what
+is complete. When a night runs and what moderators ask of it is `bot.nightly`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bot.collect import Collected, Standing, collect
+from bot.errors import EncoreError, NightError, NightRefused, StoreError
+from bot.learning_records import Night, NightOutcome, NightProgress, NightState
+from bot.night_job import COMMAND, run_job
+from models.errors import ModelError
+from models.learning import job as jobs
+from models.learning.files import read_json, write_json
+from models.learning.snapshot import write_snapshot
+from models.prompt import PROMPT_VERSION
+
+if TYPE_CHECKING:
+    from bot.promotion import Promotion
+    from bot.settings import Settings
+    from bot.store import Store
+    from models.spec import ModelSpec
+
+log = logging.getLogger(__name__)
+
+OnProgress = Callable[[NightProgress], None]
+
+_STANDING = "standing.json"
+_LEFT_BEHIND = ("train", "adapters")  # the bulk of a night's folder; what was installed is elsewhere
+_OF_RATINGS = (jobs.SNAPSHOT, "labelled.jsonl", "pairs.jsonl", _STANDING)
+
+
+@dataclass(frozen=True, slots=True)
+class NightRules:
+    """What replaces single fields of the trainer's and the gate's rules, by name: the demo's nights are short."""
+
+    train: Mapping[str, Any] = field(default_factory=dict)
+    gate: Mapping[str, Any] = field(default_factory=dict)
+
+
+class _TakenBack(NightError):
+    pass
+
+
+class NightWork:
+    """Does the nights of one folder; `running` says where one is."""
+
+    def __init__(
+        self,
+        store: Store,
+        spec: ModelSpec,
+        promotion: Promotion,
+        settings: Settings,
+        *,
+        folder: Path,
+        clock: Callable[[], float] = time.time,
+        command: Sequence[str] | None = None,
+        rules: NightRules | None = None,
+        snowflakes: bool = True,
+    ) -> None:
+        self.running: NightProgress | None = None
+        self.folder = folder
+        self._store = store
+        self._spec = spec
+        self._promotion = promotion
+        self._settings = settings
+        self._clock = clock
+        self._command = command
+        self._rules = rules or NightRules()
+        self._snowflakes = snowflakes
+
+    @property
+    def can_learn(self) -> bool:
+        """Return whether the model has weights to train beside."""
+        return self._command is not None or self._spec.path is not None
+
+    def require_learning(self) -> None:
+        """Raise NightRefused unless the model can learn."""
+        if not self.can_learn:
+            raise NightRefused(f"The model {self._spec.name} can't learn; set MODEL=embedded or a GGUF file.")
+
+    async def work(self, night: Night, on_progress: OnProgress | None) -> Night:
+        """Take a running night to its end, from wherever it is, and return how it ended. Only cancellation raises."""
+        self._tell(night, on_progress, jobs.Progress("collect", 0, 0, "Collecting the ratings."))
+        try:
+            job = await self._prepare(night)
+            result = await self._learn(night, job, on_progress)
+            ended = _with_result(night, result)
+            if ended.outcome is NightOutcome.PROMOTED:
+                ended = await self._promote(ended, job)
+        except (EncoreError, ModelError) as error:
+            ended = failed(night, str(error))
+        except OSError as error:
+            ended = failed(night, f"A file could not be written or read ({error}); make room and run it again.")
+        except Exception as error:
+            log.exception("the night %s broke", night.id)
+            ended = failed(night, f"The night broke ({type(error).__name__}: {error}); the log says more.")
+        return await self.end(ended)
+
+    async def _prepare(self, night: Night) -> jobs.Job:
+        """Return the night's job, made if need be: the snapshot first, the job last, so that a job is complete."""
+        folder = self.folder / night.id
+        if await asyncio.to_thread((folder / jobs.JOB).exists):
+            job = await asyncio.to_thread(jobs.read_job, folder)
+            if job.model_sha256 != self._spec.sha256:
+                raise NightError("The model was changed since this night began; run a new night.")
+            return job
+        now = self._clock()
+        collected = await self._collect(now)
+        return await asyncio.to_thread(self._freeze, folder, night, collected, now)
+
+    def _freeze(self, folder: Path, night: Night, collected: Collected, now: float) -> jobs.Job:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sha256 = write_snapshot(folder / jobs.SNAPSHOT, collected.snapshot)
+        write_json(folder / _STANDING, collected.standing.as_object())
+        job = jobs.Job(
+            night_id=night.id,
+            model_path=self._spec.path or Path(),
+            model_sha256=self._spec.sha256,
+            model_name=self._spec.name,
+            models_dir=self._settings.models_dir,
+            adapters_dir=self._promotion.folder,
+            dataset_sha256=sha256,
+            now=now,
+            incumbent=self._promotion.serving.adapter,
+            seed=int(sha256[:8], 16) % 2**31,
+            threads=self._settings.night_threads,
+            limit_seconds=self._settings.night_limit_hours * 3600.0,
+            train_rules=dict(self._rules.train),
+            gate_rules=dict(self._rules.gate),
+        )
+        jobs.write_job(folder, job)
+        return job
+
+    async def _learn(self, night: Night, job: jobs.Job, on_progress: OnProgress | None) -> jobs.Result:
+        folder = self.folder / night.id
+        result = await asyncio.to_thread(jobs.read_result, folder)
+        if result is not None:
+            return result
+        end = await run_job(
+            self._command or COMMAND,
+            folder,
+            limit_seconds=job.limit_seconds,
+            threads=job.threads,
+            on_progress=lambda progress: self._tell(night, on_progress, progress),
+        )
+        if end.code is None:
+            hours = f"{job.limit_seconds / 3600:g}"
+            raise NightError(f"The night took longer than {hours} hours and was ended; raise NIGHT_LIMIT_HOURS.")
+        result = await asyncio.to_thread(jobs.read_result, folder)
+        if result is None:
+            how = f"was killed by signal {-end.code}" if end.code < 0 else f"ended with code {end.code}"
+            raise NightError(f"The night's process {how} and left no result; {folder / jobs.LOG} says more.")
+        return result
+
+    def _tell(self, night: Night, on_progress: OnProgress | None, told: jobs.Progress) -> None:
+        self.running = NightProgress(night.id, told.step, told.done, told.total, told.sentence, self._clock())
+        if on_progress is not None:
+            try:
+                on_progress(self.running)
+            except Exception:  # who shows the progress must not end the night
+                log.exception("the progress of a night could not be shown")
+
+    async def _promote(self, night: Night, job: jobs.Job) -> Night:
+        """Serve what the night made, unless what it rests on or is compared with is no more."""
+        assert night.adapter is not None
+        if self._promotion.serves(night.adapter):  # the last process was killed just after
+            return night
+        if await self._store.learning_frozen():
+            return _not_promoted(night, NightOutcome.REJECTED, "Learning was frozen meanwhile: not promoted.")
+        if self._promotion.serving.adapter != job.incumbent or self._promotion.serving.canary is not None:
+            sentence = "What is served was changed meanwhile, so the proof is against another adapter: not promoted."
+            return _not_promoted(night, NightOutcome.REJECTED, sentence)
+        try:
+            await self._promotion.promote(night.adapter, last_check=lambda: self._require_standing(night))
+        except _TakenBack as error:
+            await asyncio.to_thread(self._promotion.discard, night.adapter)
+            return _not_promoted(replace(night, adapter=None), NightOutcome.RETRACTED, str(error))
+        return night
+
+    async def _require_standing(self, night: Night) -> None:
+        """Raise _TakenBack when a rating of the night's data stands no more."""
+        then = Standing.of_object(await asyncio.to_thread(read_json, self.folder / night.id / _STANDING))
+        now = await self._collect(self._clock())
+        if missing := then.missing_from(now.standing):
+            told = "1 rating that it learned from was" if missing == 1 else f"{missing} ratings of its data were"
+            raise _TakenBack(f"{told} taken back meanwhile: not promoted, to be trained anew.")
+
+    async def _collect(self, now: float) -> Collected:
+        sha256 = self._spec.sha256
+        return await collect(
+            self._store, model_sha256=sha256, prompt_version=PROMPT_VERSION, now=now, snowflakes=self._snowflakes
+        )
+
+    async def end(self, night: Night) -> Night:
+        """Keep how a night ended, and remove what it needs no more."""
+        ended = replace(night, finished_at=self._clock())
+        try:
+            await self._store.end_night(ended)
+        except StoreError as error:  # it stays a running one, and is taken up again with its result
+            log.error("the end of the night %s is not kept: %s", night.id, error)
+        else:
+            await asyncio.to_thread(self._tidy, ended)
+        log.info("the night %s ended: %s", night.id, " ".join(ended.sentences))
+        return ended
+
+    def _tidy(self, night: Night) -> None:
+        """Remove what a night that ended needs no more, and what was taken back from it."""
+        folder = self.folder / night.id
+        for name in _LEFT_BEHIND:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        if night.outcome is NightOutcome.RETRACTED:
+            for name in _OF_RATINGS:
+                with contextlib.suppress(OSError):
+                    (folder / name).unlink(missing_ok=True)
+
+
+def _with_result(night: Night, result: jobs.Result) -> Night:
+    told = replace(
+        night,
+        adapter=result.adapter,
+        more_ratings_needed=result.more_ratings_needed,
+        sentences=result.sentences,
+        warnings=result.warnings,
+        figures=result.figures,
+    )
+    if result.outcome is jobs.Outcome.FAILED:
+        return replace(told, state=NightState.FAILED)
+    if result.outcome is jobs.Outcome.PROMOTED and result.adapter is None:
+        return failed(told, "The night names no adapter to promote; report this with its log.")
+    return replace(told, state=NightState.FINISHED, outcome=NightOutcome(result.outcome.value))
+
+
+def failed(night: Night, sentence: str) -> Night:
+    return replace(night, state=NightState.FAILED, outcome=None, sentences=(sentence, *night.sentences))
+
+
+def _not_promoted(night: Night, outcome: NightOutcome, sentence: str) -> Night:
+    return replace(night, outcome=outcome, sentences=(sentence, *night.sentences))

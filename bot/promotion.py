@@ -1,0 +1,181 @@
+"""What is served: promotions, the canary and its watch, rollbacks, told to the engine, the disk and the arms.
+
+Owns the order of these three. The engine gets an adapter before the pointer on disk names it, and the arms follow last:
+wherever the process is killed, the next start serves what the pointer says, and no reply asks for what isn't loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bot.errors import AdapterChangeRefused, StoreError
+from bot.night_job import judge_canary
+from models.arms import SHARES, CanaryRating, CanaryVerdict, Decision
+from models.errors import ModelError
+
+if TYPE_CHECKING:
+    from bot.store import Store
+    from models.adapters import Adapters, Serving
+    from models.types import Engine
+
+log = logging.getLogger(__name__)
+
+BASE = "base"  # what a rollback calls the model without any adapter
+_NOBODY = 0  # the actor of what Encore does by itself
+# A reply waits in the queue with its adapter chosen, so what is served no more stays loaded for a while.
+_LINGER_SECONDS = 900.0
+
+Judge = Callable[[Sequence[CanaryRating]], Awaitable[CanaryVerdict | None]]
+
+
+class Promotion:
+    """`serving` is in memory and follows every change; without an `engine` (a command) only the pointer is moved."""
+
+    def __init__(
+        self,
+        store: Store,
+        adapters: Adapters,
+        serving: Serving,
+        *,
+        engine: Engine | None,
+        share: float,
+        keep: int,
+        clock: Callable[[], float] = time.time,
+        judge: Judge = judge_canary,
+        warnings: Iterable[str] = (),
+    ) -> None:
+        self.serving = serving
+        self.verdict: CanaryVerdict | None = None
+        self.warnings = list(warnings)
+        self._store = store
+        self._adapters = adapters
+        self._engine = engine
+        self._share = share if share >= SHARES[0] else None
+        self._keep = keep
+        self._clock = clock
+        self._judge = judge
+        self._judged: list[CanaryRating] = []
+        self._changing = asyncio.Lock()
+        self._served_until: dict[str, float] = {}
+
+    @property
+    def folder(self) -> Path:
+        return self._adapters.folder
+
+    def names(self) -> tuple[str, ...]:
+        """Return the adapters on disk, the newest first."""
+        return tuple(reversed(self._adapters.names()))
+
+    def serves(self, name: str) -> bool:
+        return name in needed(self.serving)
+
+    async def promote(self, name: str, *, last_check: Callable[[], Awaitable[None]]) -> None:
+        """Serve an installed adapter, to CANARY_SHARE of the conversations at first where that is set.
+
+        `last_check` is awaited when all but the pointer is done. When it raises, or the engine or the disk refuses the
+        adapter (ModelError), everything is as it was.
+        """
+        since = self._clock()
+        async with self._changing:
+            await self._change(lambda: self._adapters.promote(name, share=self._share, since=since), {name}, last_check)
+            self.verdict, self._judged = None, []
+            try:
+                await asyncio.to_thread(self._adapters.prune, self._keep)
+            except OSError as error:
+                log.warning("old adapters could not be removed: %s", error)
+
+    async def rollback(self, to: str | None, actor_id: int) -> Serving:
+        """Serve adapter `to` (BASE: none; None: the one before) to everyone at once. Raises AdapterChangeRefused."""
+        async with self._changing:
+            before = self.serving
+            try:
+                name = self._adapters.before() if to is None else None if to == BASE else to
+                await self._change(lambda: self._adapters.rollback(name), {name} - {None})
+            except ModelError as error:
+                raise AdapterChangeRefused(str(error)) from error
+            self.verdict = None
+            detail = {"from": before.adapter, "canary": before.canary and before.canary.adapter, "to": name}
+            await self._store.add_audit(None, actor_id, "learning rollback", detail)
+            return self.serving
+
+    async def watch(self) -> CanaryVerdict | None:
+        """Judge the canary and act: keep it for everyone, or roll it back. None: none runs, or it can't be judged."""
+        verdict = await self._verdict()
+        if verdict is not None and verdict.decision is not Decision.CONTINUE:
+            await self._settle(verdict, keep=verdict.decision is Decision.KEEP)
+        return verdict
+
+    async def settle_before_a_night(self) -> None:
+        """End a canary that is still undecided: a night needs one incumbent. It stays unless it is likelier worse."""
+        verdict = await self.watch()
+        if self.serving.canary is not None:
+            await self._settle(verdict, keep=verdict is None or verdict.probability_worse <= 0.5)
+
+    async def _verdict(self) -> CanaryVerdict | None:
+        canary = self.serving.canary
+        if canary is None:
+            self.verdict = None
+            return None
+        ratings = await self._store.canary_ratings(canary.adapter)
+        if self.verdict is None or ratings != self._judged:
+            verdict = await self._judge(ratings)
+            if verdict is None or self.serving.canary != canary:
+                return None
+            self.verdict, self._judged = verdict, ratings
+        return self.verdict
+
+    async def _settle(self, verdict: CanaryVerdict | None, *, keep: bool) -> None:
+        async with self._changing:
+            canary = self.serving.canary
+            if canary is None:
+                return
+            await self._change(lambda: self._adapters.settle(keep), set())
+            self.verdict = None
+        told = "" if verdict is None else f" {verdict.sentence}"
+        what = "stays" if keep else "was rolled back"
+        log.info("the canary %s %s.%s", canary.adapter, what, told)
+        if not keep:
+            self.warnings.append(f"The canary {canary.adapter} was rolled back.{told}")
+        detail = {"canary": canary.adapter, "kept": keep, "sentence": told.strip()}
+        try:
+            await self._store.add_audit(None, _NOBODY, "learning canary", detail)
+        except StoreError as error:
+            log.warning("the end of the canary %s is not in the audit: %s", canary.adapter, error)
+
+    async def _change(
+        self,
+        write: Callable[[], Serving],
+        more: set[str],
+        last_check: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Load what will be served, move the pointer, then let replies follow; cancelled, it is done nevertheless."""
+        change = asyncio.ensure_future(self._load_and_write(write, more, last_check))
+        try:
+            await asyncio.shield(change)
+        except asyncio.CancelledError:
+            await asyncio.gather(change, return_exceptions=True)
+            raise
+
+    async def _load_and_write(
+        self, write: Callable[[], Serving], more: set[str], last_check: Callable[[], Awaitable[None]] | None
+    ) -> None:
+        now = self._clock()
+        self._served_until |= dict.fromkeys(needed(self.serving), now)
+        lingering = {name for name, at in self._served_until.items() if 0 <= now - at <= _LINGER_SECONDS}
+        if self._engine is not None and not more <= set(self._engine.adapters):
+            wanted = needed(self.serving) | lingering | more
+            paths = {name: self._adapters.gguf(name) for name in sorted(wanted)}
+            await self._engine.swap(paths)
+        if last_check is not None:
+            await last_check()
+        self.serving = await asyncio.to_thread(write)
+
+
+def needed(serving: Serving) -> set[str]:
+    """Return the adapters that an engine must have loaded."""
+    return {name for name in (serving.adapter, serving.canary and serving.canary.adapter) if name}
