@@ -18,6 +18,7 @@ from bot import rows
 from bot.backups import backup, restore
 from bot.database import Database, problems
 from bot.records import Ask, Generation, Outcome, Placement, PromptRecord, Reply, ReplyState, UnfinishedReply
+from bot.store_imports import ImportQueries
 from bot.store_nights import NightQueries
 from bot.store_ratings import RatingQueries
 from bot.store_room import RoomQueries
@@ -28,7 +29,7 @@ __all__ = ["Store", "restore"]
 _UNFINISHED = (ReplyState.WAITING, ReplyState.STREAMING)
 
 
-class Store(RatingQueries, ServerQueries, NightQueries, RoomQueries):
+class Store(RatingQueries, ServerQueries, NightQueries, RoomQueries, ImportQueries):
     """The queries, each a method; writes hold the one write lock, reads see committed data alone."""
 
     def __init__(self, database: Database, clock: Callable[[], float], *, last_seq: int) -> None:
@@ -36,6 +37,7 @@ class Store(RatingQueries, ServerQueries, NightQueries, RoomQueries):
         ServerQueries.__init__(self, database, clock)
         NightQueries.__init__(self, database, clock)
         RoomQueries.__init__(self, database, clock)
+        ImportQueries.__init__(self, database, clock)
 
     @classmethod
     async def open(

@@ -1,0 +1,297 @@
+"""Read files that an operator brings: rated replies, preference pairs, and prompts for the rating rooms.
+
+Checks every line and names the first wrong one; keeps nothing (`Store.add_import` does, all or nothing). The formats
+are TRL's, documented in docs/import.md: unpaired {prompt, completion, label} and paired {prompt, chosen, rejected},
+each text or a list of {role, content}.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bot.errors import ImportRefused
+from models.errors import PromptTooLong
+from models.prompt import PromptBuilder
+from models.tokenizer import ModelTokenizer
+from models.types import Role, Turn
+
+PROMPT_LIMIT = 2000  # characters; what Discord shows in one message
+_KEYS = {"prompt", "completion", "label", "chosen", "rejected", "rater", "created_at"}
+_ROLES = {role.value: role for role in Role}
+_RATER_BITS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedReply:
+    """A reply of a file. `group` numbers the prompts; `gold` is its label where no rater is named.
+
+    `votes` are (rater id, whether it was a vote for the reply), in the order of the file. Ids of raters are negative:
+    no member's.
+    """
+
+    group: int
+    conversation_id: str
+    prompt_token_ids: tuple[int, ...]
+    system_sha256: str
+    completion: str
+    completion_token_ids: tuple[int, ...]
+    gold: bool | None
+    votes: tuple[tuple[int, bool], ...]
+    created_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What a file holds. `sha256` names the file; `rater_id` is who stands for it and is trusted."""
+
+    sha256: str
+    rater_id: int
+    replies: tuple[ImportedReply, ...]
+    lines: int
+    pairs: int
+    ignored_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """One completion of a line with what is said of it."""
+
+    completion: str
+    good: bool
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """A reply while its file is read: one prompt and completion may be on several lines, by several raters."""
+
+    line: int
+    group: int
+    prompt_ids: tuple[int, ...]
+    system_sha256: str
+    completion: str
+    completion_ids: tuple[int, ...]
+    votes: dict[int, bool]
+    created_at: float | None
+
+
+def read_import(
+    path: Path, tokenizer: ModelTokenizer, prompts: PromptBuilder, *, system: str, context_tokens: int
+) -> Imported:
+    """Read a JSONL file of rated replies or pairs, its prompts as the model would be served them; blocks.
+
+    `system` is the instruction where a line has none. Raises ImportRefused with the number of the first wrong line.
+    """
+    data = _data(path)
+    sha256 = hashlib.sha256(data).hexdigest()
+    file_rater = _rater(f"file:{sha256}")
+    gathered: dict[tuple[tuple[int, ...], tuple[int, ...]], _Gathered] = {}
+    groups: dict[tuple[int, ...], int] = {}
+    ignored: dict[str, None] = {}
+    lines = pairs = 0
+    for number, text in _lines(path, data):
+        with _named(path, number):
+            fields = _object(text)
+            ignored |= dict.fromkeys(fields.keys() - _KEYS)
+            turns, judged = _line(fields)
+            rater = _named_rater(fields)
+            created_at = _time(fields)
+            told = system
+            if turns[0].role is Role.SYSTEM:
+                told, turns = turns[0].content, turns[1:]
+            if not turns or turns[-1].role is not Role.USER:
+                raise ImportRefused("the prompt must end with a user's message")
+            longest = max(len(tokenizer.encode_text(one.completion)) for one in judged)
+            budget = context_tokens - longest - 1
+            if budget < context_tokens // 4:
+                raise ImportRefused(f"the reply has {longest} tokens of a context of {context_tokens}; it is too long")
+            prompt = prompts.build(told, turns, budget=budget, refit=budget).token_ids
+            group = groups.setdefault(prompt, len(groups))
+            for one in judged:
+                ids = tuple(tokenizer.encode_text(one.completion))
+                reply = gathered.setdefault(
+                    (prompt, ids),
+                    _Gathered(number, group, prompt, _sha256(told), one.completion, ids, {}, created_at),
+                )
+                who = file_rater if rater is None else rater
+                if reply.votes.setdefault(who, one.good) is not one.good:
+                    raise ImportRefused(f"it says the opposite of line {reply.line} of the same reply")
+        lines += 1
+        pairs += len(judged) - 1
+    if not gathered:
+        raise ImportRefused(f"{path} holds no lines; see docs/import.md for the format.")
+    replies = tuple(
+        ImportedReply(
+            group=reply.group,
+            conversation_id=f"import:{hashlib.sha256(repr(reply.prompt_ids).encode()).hexdigest()[:16]}",
+            prompt_token_ids=reply.prompt_ids,
+            system_sha256=reply.system_sha256,
+            completion=reply.completion,
+            completion_token_ids=reply.completion_ids,
+            gold=reply.votes.get(file_rater),
+            votes=tuple(reply.votes.items()),
+            created_at=reply.created_at,
+        )
+        for reply in gathered.values()
+    )
+    return Imported(sha256, file_rater, replies, lines, pairs, tuple(sorted(ignored)))
+
+
+def read_prompts(path: Path) -> list[tuple[str, str]]:
+    """Read (prompt, language) from a text file, a prompt a line, or from JSONL with {prompt, language}; blocks.
+
+    Raises ImportRefused with the number of the first wrong line.
+    """
+    prompts: dict[str, str] = {}
+    for number, text in _lines(path, _data(path)):
+        with _named(path, number):
+            prompt, language = text.strip(), ""
+            if path.suffix.lower() in (".jsonl", ".json"):
+                fields = _object(text)
+                prompt, language = _text(fields.get("prompt"), "prompt"), str(fields.get("language") or "")
+            if len(prompt) > PROMPT_LIMIT:
+                raise ImportRefused(f"the prompt has {len(prompt)} characters, at most {PROMPT_LIMIT} fit a message")
+            prompts.setdefault(prompt.strip(), language)
+    if not prompts:
+        raise ImportRefused(f"{path} holds no prompts; put one on each line.")
+    return list(prompts.items())
+
+
+class _named:
+    """Put the file and the line's number before what was wrong with it."""
+
+    def __init__(self, path: Path, number: int) -> None:
+        self._where = f"{path}, line {number}"
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ImportRefused | PromptTooLong):
+            raise ImportRefused(f"{self._where}: {str(error).rstrip('.')}; nothing was imported.") from error
+
+
+def _data(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImportRefused(f"{path} can't be read ({error.strerror}).") from error
+
+
+def _lines(path: Path, data: bytes) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if line.strip():
+            try:
+                yield number, line.decode()
+            except UnicodeDecodeError:
+                raise ImportRefused(f"{path}, line {number}: it is no UTF-8; nothing was imported.") from None
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ImportRefused(f"it is no JSON ({error})") from None
+    if not isinstance(fields, dict):
+        raise ImportRefused("it is no JSON object")
+    return fields
+
+
+def _line(fields: Mapping[str, Any]) -> tuple[list[Turn], list[_Judged]]:
+    if "label" in fields:
+        if not isinstance(fields["label"], bool):
+            raise ImportRefused("`label` must be true or false")
+        return _prompt(fields), [_Judged(_completion(fields, "completion"), fields["label"])]
+    if "chosen" in fields and "rejected" in fields:
+        if "prompt" not in fields:
+            fields = _with_prompt(fields)
+        chosen, rejected = _completion(fields, "chosen"), _completion(fields, "rejected")
+        if chosen == rejected:
+            raise ImportRefused("`chosen` and `rejected` are the same")
+        return _prompt(fields), [_Judged(chosen, True), _Judged(rejected, False)]
+    raise ImportRefused("it needs `prompt`, `completion` and `label`, or `prompt`, `chosen` and `rejected`")
+
+
+def _with_prompt(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the messages that both lists begin with for the prompt, as TRL does."""
+    chosen, rejected = fields["chosen"], fields["rejected"]
+    if not (isinstance(chosen, list) and isinstance(rejected, list)):
+        raise ImportRefused("`prompt` is missing; only lists of messages may share it")
+    shared = next((n for n, (one, other) in enumerate(zip(chosen, rejected, strict=False)) if one != other), 0)
+    return {**fields, "prompt": chosen[:shared], "chosen": chosen[shared:], "rejected": rejected[shared:]}
+
+
+def _prompt(fields: Mapping[str, Any]) -> list[Turn]:
+    told = fields.get("prompt")
+    if isinstance(told, str):
+        return [Turn(Role.USER, _text(told, "prompt"))]
+    if not isinstance(told, list) or not told:
+        raise ImportRefused("`prompt` must be a text or a list of messages")
+    turns = [_message(message, "prompt") for message in told]
+    if any(turn.role is Role.SYSTEM for turn in turns[1:]):
+        raise ImportRefused("in `prompt`, only the first message may be the system's")
+    return turns
+
+
+def _completion(fields: Mapping[str, Any], key: str) -> str:
+    told = fields.get(key)
+    if isinstance(told, str):
+        return _text(told, key).strip()  # after a plain prompt, TRL's completions begin with a space
+    if not isinstance(told, list) or len(told) != 1:
+        raise ImportRefused(f"`{key}` must be a text or a list of one message")
+    turn = _message(told[0], key)
+    if turn.role is not Role.ASSISTANT:
+        raise ImportRefused(f"the message of `{key}` must be the assistant's")
+    return turn.content
+
+
+def _message(message: Any, key: str) -> Turn:
+    role = _ROLES.get(str(message.get("role"))) if isinstance(message, dict) else None
+    if role is None:
+        raise ImportRefused(f"each message of `{key}` needs a role (system, user or assistant) and a content")
+    return Turn(role, _text(message.get("content"), key))
+
+
+def _text(told: Any, key: str) -> str:
+    if not isinstance(told, str) or not told.strip():
+        raise ImportRefused(f"`{key}` must be a text that isn't empty")
+    try:
+        told.encode()
+    except UnicodeEncodeError:
+        raise ImportRefused(f"`{key}` holds half of a character (a lone surrogate)") from None
+    return told
+
+
+def _named_rater(fields: Mapping[str, Any]) -> int | None:
+    told = fields.get("rater")
+    return None if told is None else _rater(f"name:{_text(told, 'rater')}")
+
+
+def _rater(name: str) -> int:
+    return -1 - int.from_bytes(hashlib.sha256(name.encode()).digest()[: _RATER_BITS // 8], "big")
+
+
+def _time(fields: Mapping[str, Any]) -> float | None:
+    told = fields.get("created_at")
+    if told is None:
+        return None
+    read: Callable[[Any], float] = float if isinstance(told, int | float) else _iso
+    try:
+        at = read(told)
+    except (ValueError, TypeError, OverflowError):
+        at = -1.0
+    if isinstance(told, bool) or not 0 <= at < 1e11:
+        raise ImportRefused("`created_at` must be seconds since 1970 or a time such as 2026-05-01T12:00:00Z")
+    return at
+
+
+def _iso(told: Any) -> float:
+    return datetime.fromisoformat(told).timestamp()
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

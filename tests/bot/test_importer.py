@@ -1,0 +1,224 @@
+"""Files that an operator brings: both of TRL's formats, every line checked, all or nothing kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.collect import collect
+from bot.errors import ImportRefused
+from bot.importer import Imported, read_import, read_prompts
+from bot.store import Store
+from models.engines.echo import echo_tokenizer
+from models.learning.snapshot import Snapshot
+from models.prompt import PROMPT_VERSION, PromptBuilder
+from tests.bot.stores import Clock, opened
+
+_TOKENIZER = echo_tokenizer()
+_PROMPTS = PromptBuilder(_TOKENIZER)
+GOOD = {"prompt": "How are you?", "completion": " Fine!", "label": True}
+BAD = {"prompt": "How are you?", "completion": "Go away.", "label": False}
+PAIR = {"prompt": "Tea?", "chosen": "Yes please.", "rejected": "No."}
+
+
+def write(folder: Path, *lines: Any, name: str = "ratings.jsonl") -> Path:
+    path = folder / name
+    told = [line if isinstance(line, str) else json.dumps(line, ensure_ascii=False) for line in lines]
+    path.write_text("\n".join(told) + "\n", "utf-8")
+    return path
+
+
+def read(path: Path) -> Imported:
+    return read_import(path, _TOKENIZER, _PROMPTS, system="Be kind.", context_tokens=2048)
+
+
+async def added(store: Store, imported: Imported) -> Snapshot:
+    assert await store.add_import(imported, model="m", model_sha256="sha", prompt_version=PROMPT_VERSION)
+    return (await collect(store, model_sha256="sha", prompt_version=PROMPT_VERSION, now=2e9)).snapshot
+
+
+def said(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+# ---------------------------------------------------------------------- the formats
+
+
+async def test_unpaired_lines_become_labelled_replies(tmp_path: Path) -> None:
+    imported = read(write(tmp_path, GOOD, "", BAD))
+    assert (imported.lines, imported.pairs, imported.ignored_keys) == (2, 0, ())
+    async with opened(tmp_path) as store:
+        snapshot = await added(store, imported)
+    good, bad = snapshot.replies
+    assert (good.completion_text, bad.completion_text) == ("Fine!", "Go away.")
+    assert snapshot.gold == {good.reply_id: True, bad.reply_id: False}
+    assert good.provenance == "import" and good.author_id is None
+    assert good.conversation_id == bad.conversation_id, "one prompt is one conversation"
+    prompt = _TOKENIZER.decode(good.prompt_token_ids)
+    assert "Be kind." in prompt and "How are you?" in prompt
+    (fact,) = snapshot.facts.values()
+    assert fact.trusted and fact.account_age_days is None
+    assert [(v.value, v.rater_id) for v in snapshot.votes] == [(1.0, imported.rater_id), (-1.0, imported.rater_id)]
+    assert snapshot.votes[0].rated_at < snapshot.votes[1].rated_at, "the file's order is the order in time"
+
+
+async def test_a_pair_becomes_two_labelled_replies_and_a_pair(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        snapshot = await added(store, read(write(tmp_path, PAIR)))
+    chosen, rejected = snapshot.replies
+    (pair,) = snapshot.pairs
+    assert (pair.chosen_reply_id, pair.rejected_reply_id) == (chosen.reply_id, rejected.reply_id)
+    assert (pair.source, pair.weight) == ("import", 1.0)
+    assert snapshot.gold == {chosen.reply_id: True, rejected.reply_id: False}
+
+
+def test_messages_are_the_same_as_text(tmp_path: Path) -> None:
+    plain = read(write(tmp_path, GOOD, PAIR, name="a.jsonl"))
+    lists = read(
+        write(
+            tmp_path,
+            {"prompt": [said("user", "How are you?")], "completion": [said("assistant", "Fine!")], "label": True},
+            {
+                "prompt": [said("user", "Tea?")],
+                "chosen": [said("assistant", "Yes please.")],
+                "rejected": [said("assistant", "No.")],
+            },
+            name="b.jsonl",
+        )
+    )
+    assert [(r.prompt_token_ids, r.completion_token_ids) for r in plain.replies] == [
+        (r.prompt_token_ids, r.completion_token_ids) for r in lists.replies
+    ]
+
+
+def test_lists_of_a_pair_may_share_their_prompt(tmp_path: Path) -> None:
+    start = [said("system", "You are a sailor."), said("user", "Hi"), said("assistant", "Ahoy"), said("user", "And?")]
+    line = {"chosen": [*start, said("assistant", "Aye")], "rejected": [*start, said("assistant", "Nay")]}
+    chosen, rejected = read(write(tmp_path, line)).replies
+    prompt = _TOKENIZER.decode(chosen.prompt_token_ids)
+    assert "sailor" in prompt and "Be kind." not in prompt and "Ahoy" in prompt
+    assert (chosen.completion, rejected.completion) == ("Aye", "Nay")
+
+
+async def test_named_raters_vote_and_label_nothing(tmp_path: Path) -> None:
+    lines = [GOOD | {"rater": "mei"}, GOOD | {"rater": "alex", "label": False, "created_at": "2026-05-01T12:00:00Z"}]
+    async with opened(tmp_path) as store:
+        snapshot = await added(store, read(write(tmp_path, *lines)))
+    assert len(snapshot.replies) == 1 and snapshot.gold == {}
+    assert sorted(vote.value for vote in snapshot.votes) == [-1.0, 1.0]
+    assert not any(fact.trusted for fact in snapshot.facts.values())
+
+
+async def test_a_file_is_taken_once_for_a_model(tmp_path: Path) -> None:
+    imported = read(write(tmp_path, GOOD, PAIR))
+    async with opened(tmp_path, clock=Clock()) as store:
+        for model, new in (("sha", True), ("sha", False), ("other", True)):
+            assert await store.add_import(imported, model="m", model_sha256=model, prompt_version=1) is new
+        other = read(write(tmp_path, BAD, name="more.jsonl"))
+        assert await store.add_import(other, model="m", model_sha256="sha", prompt_version=1)
+        snapshot = (await collect(store, model_sha256="sha", prompt_version=1, now=2e9)).snapshot
+        assert len(snapshot.replies) == 4
+        assert await store.check() == []
+
+
+async def test_an_import_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imported = read(write(tmp_path, GOOD, PAIR))
+    async with opened(tmp_path) as store:
+
+        def broken(*_: object) -> list[Any]:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patched, pytest.raises(Exception, match="room"):
+            patched.setattr(store, "_ratings", broken)
+            await store.add_import(imported, model="m", model_sha256="sha", prompt_version=1)
+        assert (await collect(store, model_sha256="sha", prompt_version=1, now=2e9)).snapshot.replies == ()
+        assert await store.add_import(imported, model="m", model_sha256="sha", prompt_version=1)
+
+
+def test_unknown_keys_are_told(tmp_path: Path) -> None:
+    assert read(write(tmp_path, GOOD | {"score": 3}, PAIR | {"id": 1})).ignored_keys == ("id", "score")
+
+
+# ---------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "no JSON"),
+        ("[]", "no JSON object"),
+        ({"prompt": "x", "completion": "y"}, "label"),
+        (GOOD | {"label": "true"}, "true or false"),
+        (GOOD | {"label": 1}, "true or false"),
+        (GOOD | {"completion": "  "}, "isn't empty"),
+        (GOOD | {"prompt": []}, "`prompt`"),
+        (GOOD | {"prompt": [said("tool", "x")]}, "needs a role"),
+        (GOOD | {"prompt": [said("user", "x"), said("assistant", "y")]}, "end with a user's message"),
+        (GOOD | {"prompt": [said("user", "x"), said("system", "y"), said("user", "z")]}, "first message"),
+        (GOOD | {"completion": [said("user", "x")]}, "must be the assistant's"),
+        (GOOD | {"completion": [said("assistant", "x")] * 2}, "one message"),
+        (GOOD | {"label": False}, "opposite of line 1"),
+        (PAIR | {"rejected": "Yes please."}, "are the same"),
+        ({"chosen": "x", "rejected": "y"}, "`prompt` is missing"),
+        (GOOD | {"rater": 7}, "`rater`"),
+        (GOOD | {"created_at": "yesterday"}, "created_at"),
+        (GOOD | {"created_at": True}, "created_at"),
+        (GOOD | {"completion": "word " * 2000}, "too long"),
+        (GOOD | {"prompt": "word " * 2000}, "tokens"),
+        ('{"prompt": "\\ud800", "completion": "y", "label": true}', "lone surrogate"),
+    ],
+)
+def test_a_wrong_line_is_refused_by_its_number(tmp_path: Path, line: Any, words: str) -> None:
+    path = write(tmp_path, GOOD, PAIR, line)
+    with pytest.raises(ImportRefused) as refused:
+        read(path)
+    assert f"{path}, line 3: " in str(refused.value)
+    assert words in str(refused.value)
+    assert str(refused.value).endswith("nothing was imported.")
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe{}", b"", b"\n\n"])
+def test_a_file_without_lines_in_utf8_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "x.jsonl").write_bytes(data)
+    with pytest.raises(ImportRefused, match=r"x\.jsonl"):
+        read(tmp_path / "x.jsonl")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImportRefused, match="can't be read"):
+        read(tmp_path / "none.jsonl")
+
+
+# ---------------------------------------------------------------------- prompts
+
+
+def test_prompts_of_text_and_of_json_lines(tmp_path: Path) -> None:
+    text = write(tmp_path, "﻿Hello?", "", "今天天气怎么样？", "Hello?", name="p.txt")
+    assert read_prompts(text) == [("Hello?", ""), ("今天天气怎么样？", "")]
+    told = write(tmp_path, {"prompt": "Hi", "language": "en"}, {"prompt": "嗨"}, name="p.jsonl")
+    assert read_prompts(told) == [("Hi", "en"), ("嗨", "")]
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "words"),
+    [("p.txt", "x" * 2001, "2001 characters"), ("p.jsonl", '{"text": "x"}', "`prompt`"), ("p.jsonl", "Hi", "no JSON")],
+)
+def test_a_wrong_prompt_is_refused_by_its_line(tmp_path: Path, name: str, line: str, words: str) -> None:
+    good = "Hello?" if name == "p.txt" else '{"prompt": "Hello?"}'
+    with pytest.raises(ImportRefused, match=f"line 2: .*{words}"):
+        read_prompts(write(tmp_path, good, line, name=name))
+
+
+async def test_prompts_are_kept_once_and_used_in_turn(tmp_path: Path) -> None:
+    async with opened(tmp_path, clock=Clock()) as store:
+        assert await store.take_prompt() is None
+        assert await store.add_prompts([("a", "en"), ("b", "")]) == 2
+        assert await store.add_prompts([("b", ""), ("c", "")]) == 1
+        assert await store.count_prompts() == (3, 3)
+        taken = [await store.take_prompt() for _ in range(4)]
+        assert [prompt.text for prompt in taken if prompt] == ["a", "b", "c", "a"]
+        assert await store.count_prompts() == (3, 0)
+        assert [prompt.text for prompt in await store.prompts(2)] == ["b", "c"]
