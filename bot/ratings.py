@@ -36,7 +36,8 @@ class Ratings:
     """Write offered reactions in their order, each group that gathered meanwhile in one transaction.
 
     While the store is locked, full or damaged the group waits and is tried again, ever more seldom. Only what comes
-    while `most_waiting` events wait is dropped; Discord still has it, and the next comparison reads it again.
+    while `most_waiting` events wait is dropped. Discord still has it: `on_gap` is called when the store has caught up,
+    for the two to be compared.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Ratings:
         self._store = store
         self._most_waiting = most_waiting
         self._dropping = False
+        self.on_gap: Callable[[], None] = lambda: None
         self._sleep = sleep
         self._offered: list[ReactionEvent] = []
         self._writing: list[ReactionEvent] = []
@@ -116,7 +118,9 @@ class Ratings:
             if self._writing:
                 await self._commit(self._writing)
                 self._writing = []
-                self._dropping = False
+                if self._dropping and self.waiting <= self._most_waiting // 2:
+                    self._dropping = False
+                    self.on_gap()
             for drained in drains:
                 if not drained.done():
                     drained.set_result(None)

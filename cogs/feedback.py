@@ -57,6 +57,7 @@ class Feedback(commands.Cog):
     async def cog_load(self) -> None:
         self.bot.add_dynamic_items(*DYNAMIC_ITEMS)
         self.bot.tree.add_command(self._menu)
+        self.bot.ratings.on_gap = self._away.set
         self._start(self._reconcile_when_needed())
 
     async def cog_unload(self) -> None:
@@ -121,7 +122,10 @@ class Feedback(commands.Cog):
 
     @commands.Cog.listener()
     async def on_ready(self) -> None:
-        """Reconcile at the start and after every new session; a resumed one has missed nothing."""
+        """Reconcile at the start and after every new session; a resumed one has missed nothing.
+
+        So does a flood that the store could not take (`Ratings.on_gap`).
+        """
         self._away.set()
 
     async def _reconcile_when_needed(self) -> None:

@@ -114,7 +114,9 @@ async def test_group_is_tried_again_ever_more_seldom_and_told_once(
 
 async def test_queue_is_bounded_and_dropping_told_once(caplog: pytest.LogCaptureFixture) -> None:
     store = FakeStore()
+    gaps: list[int] = []
     async with Ratings(store, most_waiting=3) as ratings:
+        ratings.on_gap = lambda: gaps.append(len(store.events))
         store.gate.clear()
         for member in range(1, 7):
             ratings.offer(add(1, member))
@@ -125,6 +127,7 @@ async def test_queue_is_bounded_and_dropping_told_once(caplog: pytest.LogCapture
         ratings.offer(add(1, 7))
         await ratings.drain()
     assert [event.member_id for event in store.events] == [1, 2, 3, 7]
+    assert gaps == [3], "whoever fills the gap was not told, or while the store still refused"
     told = [record.getMessage() for record in caplog.records]
     assert told == ["3 reactions wait to be stored: further ones are dropped until they are"]
 

@@ -359,10 +359,9 @@ async def test_message_command_on_what_is_no_reply_says_so(world: World) -> None
 
 
 async def test_message_command_goes_with_the_cog(world: World) -> None:
-    [menu] = world.bot.tree.get_commands(type=discord.AppCommandType.message)
-    assert menu.name == RATE
+    assert world.bot.tree.get_command(RATE, type=discord.AppCommandType.message) is not None
     await world.bot.remove_cog("Feedback")
-    assert world.bot.tree.get_commands(type=discord.AppCommandType.message) == []
+    assert world.bot.tree.get_command(RATE, type=discord.AppCommandType.message) is None
 
 
 async def test_reaction_down_posts_nothing(world: World) -> None:
@@ -438,6 +437,14 @@ async def test_reactions_made_while_the_bot_was_away_are_found_at_the_start(worl
         lambda: _is(votes(world, reply), {world.alice.id: ("reaction:🔥", 1.0), world.bob.id: ("reaction:👎", -1.0)})
     )
     await world.eventually(lambda: _is(votes(world, other), {world.bob.id: ("reaction:❤️", 1.0)}))
+
+
+async def test_reactions_dropped_in_a_flood_are_found_once_the_store_takes_events_again(world: World) -> None:
+    reply = await a_reply(world)
+    await votes(world, reply)
+    _react_unseen(reply, "👍", world.alice)
+    world.bot.ratings.on_gap()
+    await world.eventually(lambda: _is(votes(world, reply), {world.alice.id: ("reaction:👍", 1.0)}))
 
 
 async def test_votes_by_button_survive_the_comparison(world: World) -> None:
