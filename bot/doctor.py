@@ -25,6 +25,7 @@ from bot.errors import StoreError
 from bot.settings import Settings, variable
 from bot.store_condition import Condition, condition
 from models import fetch, spec
+from models.engines import llama_server
 from models.errors import ModelUnavailable
 from models.gguf_header import read_header
 
@@ -83,6 +84,7 @@ async def examine(settings: Settings, *, env_file: Path = Path(".env")) -> list[
         found.append(finding)
     found.append(check_intents(settings, application, stored))
     found += await asyncio.to_thread(check_model, settings)
+    found += await asyncio.to_thread(check_engine, settings)
     found.append(check_disk(shutil.disk_usage(base).free))
     found.append(check_encryption(await asyncio.to_thread(disk_encryption, base), base))
     found += check_permissions(settings, env_file)
@@ -198,6 +200,18 @@ def check_model(settings: Settings) -> list[Finding]:
         Finding("model", Level.OK, sentence),
         Finding("languages", Level.OK, f"Languages of the model: {found.languages}."),
     ]
+
+
+def check_engine(settings: Settings) -> list[Finding]:
+    """Check that llama.cpp can be loaded here: its wheel is linked to a system library. Blocks."""
+    if settings.model == "echo":
+        return []
+    try:
+        llama_server.library()
+    except ModelUnavailable as error:
+        sentence, _, remedy = str(error).partition("; ")
+        return [Finding("engine", Level.ERROR, f"{sentence}.", remedy[:1].upper() + remedy[1:])]
+    return [Finding("engine", Level.OK, "llama.cpp can be loaded.")]
 
 
 def _embedded(cache: Path) -> Finding:

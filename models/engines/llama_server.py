@@ -19,6 +19,17 @@ _PROMPT_STEP_LIMIT = 512
 _SOCKET_PATH_LIMIT = 100  # bytes; systems allow 104 to 108
 
 
+def library() -> Any:
+    """Return the module xllamacpp, or raise ModelUnavailable where this machine lacks what it is linked to."""
+    try:
+        import xllamacpp
+    except ImportError as error:
+        raise ModelUnavailable(
+            f"llama.cpp can't be started ({error}); install the OpenMP runtime (Debian, Ubuntu: `apt install libgomp1`)."
+        ) from None
+    return xllamacpp
+
+
 def open_server(
     path: Path | None, *, context_tokens: int, slots: int, threads: int, kv_cache: str, prompt_cache_mib: int
 ) -> tuple[Any, int]:
@@ -28,12 +39,7 @@ def open_server(
     """
     if path is None or not path.is_file():
         raise ModelUnavailable(f"There is no model file {path}; set MODEL to a GGUF file or to `embedded`.")
-    try:
-        import xllamacpp  # here, so that a machine that lacks its libraries is told so in one sentence
-    except ImportError as error:
-        raise ModelUnavailable(
-            f"llama.cpp can't be started ({error}); it needs the OpenMP runtime (Debian, Ubuntu: libgomp1)."
-        ) from None
+    xllamacpp = library()
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.n_ctx = context_tokens * slots

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -320,6 +321,16 @@ def test_folder_without_permission_is_an_error(tmp_path: Path) -> None:
         assert doctor.check_new_store(Settings(data_dir=tmp_path / "data"), tmp_path).level is Level.ERROR
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_missing_openmp_runtime_is_an_error_that_names_its_package(
+    offline: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [found.level for found in doctor.check_engine(offline)] == [Level.OK]
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    (found,) = doctor.check_engine(offline)
+    assert found.level is Level.ERROR
+    assert "apt install libgomp1" in found.remedy
 
 
 @pytest.mark.parametrize(
