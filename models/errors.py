@@ -3,6 +3,7 @@
 ModelError
 |- ModelUnavailable    the weights can't be fetched, are damaged, or are of no known kind
 |- QueueFull           too many requests wait; the asker should try again in a moment
+|- AdapterRefused      an adapter is damaged, of another model, not there, or llama.cpp doesn't take it
 |- PromptTooLong       what can't be dropped (instructions and the newest message) exceeds the context
 `- EngineFailed        the engine broke while it generated
 """
@@ -21,6 +22,10 @@ class QueueFull(ModelError):
 
 
 class PromptTooLong(ModelError):
+    pass
+
+
+class AdapterRefused(ModelError):
     pass
 
 

@@ -51,7 +51,7 @@ def replace_folder(made: Path, folder: Path) -> None:
     """Put the complete folder `made` in the place of `folder`; what was there before is gone."""
     for path in sorted(made.rglob("*")):
         if path.is_file():
-            _sync(path)
+            sync_file(path)
     sync_folder(made)
     if folder.exists():
         shutil.rmtree(folder)
@@ -63,10 +63,11 @@ def replace_folder(made: Path, folder: Path) -> None:
 def sync_folder(folder: Path) -> None:
     # Not every system can open a folder (Windows); there the rename is as durable as it gets.
     with contextlib.suppress(OSError):
-        _sync(folder)
+        sync_file(folder)
 
 
-def _sync(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Return when the file's bytes survive a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
