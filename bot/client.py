@@ -27,8 +27,12 @@ from bot.responder import Responder
 from cogs.chat import Chat
 from cogs.feedback import Feedback
 from cogs.moderators import Moderators
+from cogs.raters import Raters
+from cogs.room import Room
+from cogs.training import Training
 
 if TYPE_CHECKING:
+    from bot.nightly import Nightly
     from bot.settings import Settings
     from bot.store import Store
     from models.loading import LoadedModel
@@ -52,6 +56,7 @@ class EncoreBot(commands.Bot):
         responder: Responder,
         ratings: Ratings,
         *,
+        nightly: Nightly | None = None,
         provenance: Provenance = Provenance.DISCORD,
         draw: random.Random | None = None,
     ) -> None:
@@ -70,6 +75,7 @@ class EncoreBot(commands.Bot):
         self.model = model
         self.responder = responder
         self.ratings = ratings
+        self.nightly = nightly  # None: nothing is learned, and there are no commands for it
         self.attention = Attention(self, store, draw=draw or random.Random())
         self._provenance = provenance
         self._closing = asyncio.Lock()
@@ -86,6 +92,10 @@ class EncoreBot(commands.Bot):
         await self.add_cog(Chat(self, self.responder, self.store))
         await self.add_cog(Feedback(self))
         await self.add_cog(Moderators(self))
+        await self.add_cog(Raters(self))
+        await self.add_cog(Room(self))
+        if self.nightly is not None:
+            await self.add_cog(Training(self, self.nightly))
         await self._sync_commands()
 
     async def _sync_commands(self) -> None:
@@ -123,6 +133,7 @@ def build_bot(
     store: Store,
     model: LoadedModel,
     *,
+    nightly: Nightly | None = None,
     provenance: Provenance = Provenance.DISCORD,
     draw: random.Random | None = None,
 ) -> EncoreBot:
@@ -133,7 +144,9 @@ def build_bot(
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.discord_gateway)
     discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # Encore never speaks in voice channels
     responder = Responder(store, model, settings=settings)
-    return EncoreBot(settings, store, model, responder, Ratings(store), provenance=provenance, draw=draw)
+    return EncoreBot(
+        settings, store, model, responder, Ratings(store), nightly=nightly, provenance=provenance, draw=draw
+    )
 
 
 def intents(settings: Settings) -> discord.Intents:

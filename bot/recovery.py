@@ -17,7 +17,7 @@ import discord
 
 from bot import text, ui
 from bot.errors import StoreError
-from bot.records import Outcome, Reply, ReplyState
+from bot.records import Outcome, Provenance, Reply, ReplyState
 from bot.responder import CUT_NOTE
 from bot.streaming import CURSOR, Controls, SurfaceBusy, SurfaceGone
 from bot.surface import DiscordSurface
@@ -114,7 +114,10 @@ class Recovery:
         ask = reply.ask
         age = discord.utils.utcnow() - discord.utils.snowflake_time(ask.asked_message_id)
         server = await self._store.server_settings(ask.guild_id)
-        if age.total_seconds() > ANSWER_LATE_SECONDS or ask.continues_reply_id is not None or server.paused:
+        # What members wrote in a rating room's channel must not come into the answer to an operator's prompt.
+        of_operator = ask.provenance is Provenance.OPERATOR
+        late = age.total_seconds() > ANSWER_LATE_SECONDS
+        if late or of_operator or ask.continues_reply_id is not None or server.paused:
             await self._interrupt(reply, "")
             return
         known = self._client.get_channel(ask.channel_id)

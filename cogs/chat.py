@@ -23,7 +23,7 @@ from bot.checks import may_steer
 from bot.error_handler import press, tell
 from bot.errors import StoreError
 from bot.history import Histories
-from bot.records import Ask, Reply, UnfinishedReply
+from bot.records import Ask, Provenance, Reply, UnfinishedReply
 from bot.recovery import Recovery
 from bot.streaming import Controls, SurfaceBusy, SurfaceGone
 from bot.surface import DiscordSurface
@@ -174,10 +174,21 @@ class Chat(commands.Cog):
         if ask.continues_reply_id is not None:
             await self._carry_on(interaction, ask, ask.continues_reply_id, compare_with=reply.id)
             return
+        if ask.provenance is Provenance.OPERATOR:
+            await self._again(interaction, ask, reply)
+            return
         asked = await self._asked(reply)
         if asked is None:
             await tell(interaction, _QUESTION_GONE)
         elif await self._answer(ask, asked, compare_with=reply.id) is None:
+            await tell(interaction, _ALREADY)
+
+    async def _again(self, interaction: Interaction, ask: Ask, earlier: Reply) -> None:
+        """Answer a prompt of the rating room again: what members said in the channel must not come into it."""
+        reply_to = ask.asked_message_id if attention.may_refer(interaction.channel) else None
+        surface = self._surface(ask, reply_to=reply_to, compare_with=earlier.id)
+        server = await self._store.server_settings(ask.guild_id)
+        if await self._responder.again(ask, earlier, surface, server) is None:
             await tell(interaction, _ALREADY)
 
     async def continue_(self, interaction: Interaction, reply: Reply) -> None:

@@ -54,6 +54,7 @@ class World(LiveWorld):
         store: Store,
         model: LoadedModel,
         *,
+        nightly: Any = None,
         provenance: Provenance,
         draw: random.Random | None,
         **options: Any,
@@ -61,13 +62,21 @@ class World(LiveWorld):
         self.settings = settings
         self.store = store
         self.model = model
+        self.nightly = nightly
         self.provenance = provenance
         self._draw = draw
         super().__init__(self._build(), **options)
         self.alice, self.bob = self.mei, self.alex
 
     def _build(self) -> EncoreBot:
-        return build_bot(self.settings, self.store, self.model, provenance=self.provenance, draw=self._draw)
+        return build_bot(
+            self.settings,
+            self.store,
+            self.model,
+            nightly=self.nightly,
+            provenance=self.provenance,
+            draw=self._draw,
+        )
 
     @property
     def responder(self) -> Responder:
@@ -153,6 +162,7 @@ def echo_model(
 async def live_world(
     tmp_path: Path,
     *,
+    nightly: Any = None,
     provenance: Provenance = Provenance.DEMO,
     draw: random.Random | None = None,
     settings: Settings | None = None,
@@ -172,6 +182,7 @@ async def live_world(
                 settings,
                 store,
                 model,
+                nightly=nightly,
                 provenance=provenance,
                 draw=draw,
                 approved_intents=approved_intents,

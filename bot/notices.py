@@ -1,0 +1,199 @@
+"""Cards in the moderators' channels: how a running night goes, and what came of nights.
+
+Owns where they stand and how often they are edited; the words are `bot.night_cards`' and `bot.morning_card`'s. A
+channel that is gone or closed to the bot is passed over: nothing of learning waits for Discord.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import discord
+
+from bot import night_cards
+from bot.errors import StoreError
+from bot.night_cards import Card, Tone
+
+if TYPE_CHECKING:
+    from bot.learning_records import NightProgress
+    from bot.store import Store
+
+log = logging.getLogger(__name__)
+
+_GONE = (discord.NotFound, discord.Forbidden)
+_FAILURES = (discord.HTTPException, aiohttp.ClientError, OSError)
+_KEY = "night_status_messages"  # in the store's meta table: where the running night shows, for the next process
+_FILE_BYTES = 8 * 2**20  # Discord takes 10 MB
+_COLOURS = {
+    Tone.PLAIN: discord.Colour.from_rgb(122, 92, 214),
+    Tone.GOOD: discord.Colour.from_rgb(46, 160, 103),
+    Tone.BAD: discord.Colour.from_rgb(209, 109, 35),
+}
+
+
+class Notices:
+    def __init__(self, client: discord.Client, store: Store) -> None:
+        self._client = client
+        self._store = store
+
+    async def channels(self, *, asked_in: tuple[int, int] | None = None) -> list[int]:
+        """Return every server's moderators' channel; for the server of `asked_in` (guild, channel) else that one."""
+        found: dict[int, int] = {}
+        if asked_in is not None:
+            found[asked_in[0]] = asked_in[1]
+        for guild in self._client.guilds:
+            try:
+                chosen = (await self._store.server_settings(guild.id)).moderators_channel_id
+            except StoreError as error:
+                log.warning("server %s: its moderators' channel can't be read: %s", guild.id, error)
+                continue
+            if chosen is not None:
+                found[guild.id] = chosen
+        return list(found.values())
+
+    async def post(
+        self, card: Card, channel_ids: Iterable[int], *, files: Sequence[Path] = ()
+    ) -> list[tuple[int, int]]:
+        """Post a card; the first picture among `files` shows in it. Return (channel, message) where it stands."""
+        readable = await asyncio.to_thread(lambda: [path for path in files if _fits(path)])
+        picture = next((path.name for path in readable if path.suffix == ".png"), None)
+        posted: list[tuple[int, int]] = []
+        for channel_id in channel_ids:
+            channel = self._client.get_partial_messageable(channel_id)
+            try:
+                attached = await asyncio.to_thread(lambda: [discord.File(path) for path in readable])
+                message = await channel.send(
+                    embed=as_embed(card, picture=picture),
+                    files=attached,
+                    silent=True,
+                    allowed_mentions=discord.AllowedMentions.none(),
+                )
+                posted.append((channel_id, message.id))
+            except _FAILURES as error:
+                log.warning("channel %s: %r could not be posted there: %s", channel_id, card.title, error)
+        return posted
+
+    async def edit(self, place: tuple[int, int], card: Card) -> bool:
+        """Put another card in place; return False when the message is gone for good."""
+        channel = self._client.get_partial_messageable(place[0])
+        try:
+            await channel.get_partial_message(place[1]).edit(embed=as_embed(card))
+        except _GONE:
+            return False
+        except _FAILURES as error:
+            log.debug("message %s could not be edited this time: %s", place[1], error)
+        return True
+
+    async def kept(self, night_id: str) -> list[tuple[int, int]]:
+        """Return where an earlier process showed a night."""
+        with contextlib.suppress(StoreError, ValueError, TypeError, KeyError):
+            told = json.loads(await self._store.meta(_KEY) or "{}")
+            if told.get("night") == night_id:
+                return [(int(channel), int(message)) for channel, message in told["messages"]]
+        return []
+
+    async def keep(self, night_id: str, places: Sequence[tuple[int, int]]) -> None:
+        with contextlib.suppress(StoreError):  # then a restart shows the night in a message of its own
+            await self._store.set_meta(_KEY, json.dumps({"night": night_id, "messages": places}))
+
+
+class LiveStatus:
+    """Shows one night while it runs: latest wins, at most one round of edits every `pause_seconds`.
+
+    Nothing stands anywhere before the first progress. A message that a moderator deletes is not posted again.
+    """
+
+    def __init__(
+        self,
+        notices: Notices,
+        channel_ids: Sequence[int],
+        *,
+        pause_seconds: float,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._notices = notices
+        self._channel_ids = channel_ids
+        self._pause_seconds = pause_seconds
+        self._sleep = sleep
+        self._latest: NightProgress | None = None
+        self._dirty = asyncio.Event()
+        self._places: list[tuple[int, int]] | None = None
+        self._showing = asyncio.Lock()
+        self._pump = asyncio.create_task(self._run(), name="night status")
+
+    def update(self, progress: NightProgress) -> None:
+        self._latest = progress
+        self._dirty.set()
+
+    async def finish(self, night_id: str, card: Card) -> None:
+        """Show how the night ended in place of its progress, also of what an earlier process showed."""
+        await self.stop()
+        places = await self._notices.kept(night_id) if self._places is None else self._places
+        for place in places:
+            await self._notices.edit(place, card)
+
+    async def stop(self) -> None:
+        """End the edits and leave what stands."""
+        async with self._showing:  # a message under way is not cut off: it would stand there for ever
+            self._pump.cancel()
+        await asyncio.gather(self._pump, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await self._dirty.wait()
+            async with self._showing:
+                self._dirty.clear()
+                assert self._latest is not None
+                try:
+                    await self._show(self._latest)
+                except Exception:  # a night is not less learned for it
+                    log.exception("the status of a night could not be shown")
+            await self._sleep(self._pause_seconds)
+
+    async def _show(self, progress: NightProgress) -> None:
+        card = night_cards.progress(progress)
+        if self._places is None:
+            self._places = await self._notices.kept(progress.night_id)
+            shown = {channel for channel, _ in self._places}
+            missing = [channel for channel in self._channel_ids if channel not in shown]
+            await self._edit(card)
+            self._places += await self._notices.post(card, missing)
+            await self._notices.keep(progress.night_id, self._places)
+        else:
+            await self._edit(card)
+
+    async def _edit(self, card: Card) -> None:
+        places = self._places or []
+        self._places = [place for place in places if await self._notices.edit(place, card)]
+
+
+def as_embed(card: Card, *, picture: str | None = None) -> discord.Embed:
+    """Return a card within Discord's limits."""
+    embed = discord.Embed(title=_cut(card.title, 256), description=_cut(card.text, 4096), colour=_COLOURS[card.tone])
+    if card.footer:
+        embed.set_footer(text=_cut(card.footer, 2048))
+    if picture:
+        embed.set_image(url=f"attachment://{picture}")
+    for field in card.fields[:25]:
+        room = 6000 - len(embed) - min(len(field.name), 256)
+        if room > 1:
+            embed.add_field(name=_cut(field.name, 256), value=_cut(field.value, min(1024, room)), inline=field.inline)
+    return embed
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _fits(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size <= _FILE_BYTES
+    except OSError:
+        return False

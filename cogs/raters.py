@@ -1,0 +1,199 @@
+"""Raters: gold labels by moderators (`/raters gold`, and a message's menu), and who of the raters moderates.
+
+A gold label fixes which way is up when members disagree; a moderator's vote counts as a trusted one in their server.
+What either is worth is `models.learning.raters`'. Labels of one server are its own moderators' to give.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import OrderedDict
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import discord
+from discord import app_commands, ui
+from discord.ext import commands
+
+from bot import checks
+from bot.error_handler import press, tell
+from bot.errors import StoreError
+
+if TYPE_CHECKING:
+    from bot.client import EncoreBot
+    from bot.records import Reply
+
+    Interaction = discord.Interaction[EncoreBot]
+else:
+    Interaction = discord.Interaction
+
+log = logging.getLogger(__name__)
+
+MENU = "Gold label"  # the message command, and the title of its form
+_LINK = re.compile(r"<?https://(?:\w+\.)?discord(?:app)?\.com/channels/(?P<guild>\d{1,20}|@me)/\d{1,20}/(\d{15,20})>?")
+_ID = re.compile(r"(?:\d{15,20}-)?(\d{15,20})")  # CHANNEL-MESSAGE is what Discord copies with shift held
+_NOT_A_MESSAGE = "That is no message; copy its link (right-click it, Copy Message Link) or its id."
+_NO_REPLY = "This is no reply of mine that I know in this server, so it can't be labelled; choose one of my replies."
+_FORM_SECONDS = 3600.0
+_RATERS_KEPT = 10_000
+
+
+class Label(Enum):
+    """What a moderator says of a reply."""
+
+    GOOD = "good"
+    BAD = "bad"
+    NONE = "none"
+
+
+_HELP = {
+    Label.GOOD: "good: whoever calls it bad is wrong",
+    Label.BAD: "bad: whoever calls it good is wrong",
+    Label.NONE: "none: take the label back",
+}
+
+
+@app_commands.guild_only()
+@app_commands.default_permissions(manage_guild=True)
+class Raters(commands.GroupCog, group_name="raters", group_description="Whose ratings to trust"):
+    """The moderators' commands; and what is known of raters, noted when they rate."""
+
+    def __init__(self, bot: EncoreBot) -> None:
+        self.bot = bot
+        self._menu = app_commands.ContextMenu(name=MENU, callback=self.label_message)
+        app_commands.default_permissions(manage_guild=True)(self._menu)
+        app_commands.guild_only()(self._menu)
+        self._noted: OrderedDict[tuple[int, int], tuple[bool, float | None]] = OrderedDict()
+
+    async def cog_load(self) -> None:
+        self.bot.tree.add_command(self._menu)
+
+    async def cog_unload(self) -> None:
+        self.bot.tree.remove_command(self._menu.name, type=self._menu.type)
+
+    async def interaction_check(self, interaction: discord.Interaction[Any], /) -> bool:
+        if not checks.is_moderator(interaction):
+            raise checks.NotModerator
+        return True
+
+    # ------------------------------------------------------------------ gold labels
+
+    @app_commands.command(description="Say whether a reply of mine is good or bad, for certain")
+    @app_commands.describe(message="the reply: a link to its message, or the message's id", label="what it is")
+    @app_commands.choices(label=[app_commands.Choice(name=told, value=label.value) for label, told in _HELP.items()])
+    async def gold(self, interaction: Interaction, message: str, label: str) -> None:
+        await interaction.response.defer(ephemeral=True)
+        message_id = _message_id(message, interaction.guild_id)
+        if message_id is None:
+            await tell(interaction, _NOT_A_MESSAGE)
+        elif (reply := await self._reply(interaction, message_id)) is None:
+            await tell(interaction, _NO_REPLY)
+        else:
+            await self.label(interaction, reply, message_id, Label(label))
+
+    async def label_message(self, interaction: Interaction, message: discord.Message) -> None:
+        """Open the form about the reply that a message shows."""
+        # A context menu is no command of the cog's group, so its check doesn't run for it.
+        await self.interaction_check(interaction)
+        # A form can only be the first answer, within three seconds and without a defer.
+        reply = await self._reply(interaction, message.id)
+        if reply is None:
+            await tell(interaction, _NO_REPLY)
+            return
+        known = await self.bot.store.gold(reply.id)
+        await interaction.response.send_modal(_LabelForm(self, reply, message.id, known.good if known else None))
+
+    async def label(self, interaction: Interaction, reply: Reply, message_id: int, label: Label) -> None:
+        """Keep what a moderator said of a reply, audit it, and confirm it."""
+        store, actor = self.bot.store, interaction.user
+        if label is Label.NONE:
+            changed = await store.remove_gold(reply.id)
+            told = "This reply has no gold label any more." if changed else "This reply has no gold label."
+        else:
+            before = await store.gold(reply.id)
+            good = label is Label.GOOD
+            changed = before is None or before.good is not good
+            if changed and not await store.label_gold(reply.id, good, actor.id):
+                await tell(interaction, _NO_REPLY)  # deleted a moment ago
+                return
+            told = f"This reply is now known to be {label.value}; votes that say otherwise lose weight at night."
+            if not changed:
+                told = f"This reply is known to be {label.value} already."
+        if changed:
+            detail = {"reply_id": reply.id, "message_id": message_id, "label": label.value}
+            await store.add_audit(interaction.guild_id, actor.id, "raters gold", detail)
+        await tell(interaction, told)
+
+    async def _reply(self, interaction: Interaction, message_id: int) -> Reply | None:
+        """Return the reply that a message of this server shows."""
+        reply = await self.bot.store.reply_of_message(message_id)
+        return reply if reply is not None and reply.ask.guild_id == interaction.guild_id else None
+
+    # ------------------------------------------------------------------ who rates
+
+    @commands.Cog.listener()
+    async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
+        own = self.bot.user is not None and payload.message_author_id == self.bot.user.id
+        if own and payload.member is not None and not payload.member.bot:
+            await self._note(payload.member)
+
+    @commands.Cog.listener()
+    async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
+        if interaction.type is discord.InteractionType.component and isinstance(interaction.user, discord.Member):
+            await self._note(interaction.user, moderates=checks.is_moderator(interaction))
+
+    async def _note(self, member: discord.Member, *, moderates: bool | None = None) -> None:
+        """Note, once as long as it stays so, whether a rater moderates and since when they are a member."""
+        if moderates is None:
+            moderates = member.guild_permissions.manage_guild
+        joined_at = member.joined_at.timestamp() if member.joined_at else None
+        key, facts = (member.guild.id, member.id), (moderates, joined_at)
+        if self._noted.get(key) == facts:
+            return
+        self._noted[key] = facts
+        if len(self._noted) > _RATERS_KEPT:
+            self._noted.popitem(last=False)
+        try:
+            await self.bot.store.note_rater(member.guild.id, member.id, trusted=moderates, joined_at=joined_at)
+        except StoreError as error:
+            self._noted.pop(key, None)  # the next vote tries again
+            log.warning("server %s: a rater is not noted yet: %s", member.guild.id, error)
+
+
+class _LabelForm(ui.Modal, title=MENU):
+    def __init__(self, cog: Raters, reply: Reply, message_id: int, known: bool | None) -> None:
+        super().__init__(timeout=_FORM_SECONDS)
+        self._cog = cog
+        self._reply = reply
+        self._message_id = message_id
+        now = {None: Label.NONE, True: Label.GOOD, False: Label.BAD}[known]
+        options = [
+            discord.SelectOption(label=told, value=label.value, default=label is now)
+            for label, told in _HELP.items()
+            if label is not Label.NONE or known is not None
+        ]
+        self.choice = ui.Select[Any](custom_id="label", options=options)
+        self.add_item(
+            ui.Label(
+                text="What is this reply, for certain?",
+                description="A gold label weighs more than votes, and shows whose votes to trust.",
+                component=self.choice,
+            )
+        )
+
+    async def on_submit(self, interaction: discord.Interaction[Any]) -> None:
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        try:
+            await self._cog.interaction_check(interaction)
+            await self._cog.label(interaction, self._reply, self._message_id, Label(self.choice.values[0]))
+        except Exception as error:
+            await press(interaction, MENU, error)
+
+
+def _message_id(given: str, guild_id: int | None) -> int | None:
+    """Read a message's id from its link or its id; None for anything else, and for a link into another server."""
+    if found := _LINK.fullmatch(given.strip()):
+        return int(found[2]) if found["guild"] == str(guild_id) else None
+    found = _ID.fullmatch(given.strip())
+    return int(found[1]) if found else None
