@@ -5,13 +5,21 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from models.fetch import sha256_of
 from models.learning.examples import RaterFacts, Vote
-from models.learning.snapshot import CollectedPair, CollectedReply, Snapshot
+from models.learning.job import SNAPSHOT, Job, write_job
+from models.learning.snapshot import CollectedPair, CollectedReply, Snapshot, write_snapshot
 from models.prompt import PROMPT_VERSION
+from tests.models.tiny_gguf import cache_tiny_tokenizer, write_tiny_gguf
 
 NOW = 1_790_000_000.0
 HOUR = 3600.0
+
+QUICK: dict[str, Any] = {"rank": 4, "alpha": 8, "learning_rate": 5e-3, "epochs": 2, "checkpoint_every": 4}
+LENIENT: dict[str, Any] = {"min_effective_replies": 16.0, "min_replies_of_a_class": 6}
 
 
 def reply(reply_id: int, **changes: object) -> CollectedReply:
@@ -57,3 +65,59 @@ def small_snapshot() -> Snapshot:
         gold={4: False},
         pairs=(CollectedPair(3, 4, 0.5, "click", NOW - 1.0),),
     )
+
+
+def tasteful_snapshot(replies: int = 120, *, raters: int = 16, seed: int = 0, pairs: int = 0) -> Snapshot:
+    """Return replies with a taste in them, for a model of 256 tokens or more: the good ones begin with 70, bad with 80.
+
+    The raters are right seven times in eight. Pairs are of a reply and one more to its prompt that begins otherwise.
+    """
+    draw = random.Random(seed)
+    shown, good = [], []
+    for number in range(replies):
+        prompt = (1, *(draw.randrange(20, 60) for _ in range(6)), 2)
+        rest = tuple(draw.randrange(20, 60) for _ in range(draw.randrange(3, 9)))
+        good.append(number % 2 == 0)
+        ids = (70 if good[-1] else 80, *rest)
+        shown.append(reply(number, prompt_token_ids=prompt, completion_token_ids=ids))
+    rivals = []
+    for number in range(pairs):
+        first, *rest = shown[number].completion_token_ids
+        ids = (150 - first, *rest)
+        rivals.append(replace(shown[number], reply_id=10_000 + number, completion_token_ids=ids))
+    return Snapshot(
+        replies=(*shown, *rivals),
+        votes=tuple(votes_on(shown, good, raters=raters, each=3, seed=seed)),
+        facts={rater: RaterFacts(rater, trusted=rater <= 2) for rater in range(1, raters + 1)},
+        gold={},
+        pairs=tuple(
+            CollectedPair(*((n, 10_000 + n) if good[n] else (10_000 + n, n)), 1.0, "click", shown[n].created_at + 90.0)
+            for n in range(pairs)
+        ),
+    )
+
+
+def tiny_model(folder: Path) -> Path:
+    """Write a tiny random model with its tokenizer, as Encore keeps them, into `folder` and return its GGUF."""
+    gguf = write_tiny_gguf(folder / "tiny.gguf")
+    cache_tiny_tokenizer(gguf, folder)
+    return gguf
+
+
+def make_night(folder: Path, gguf: Path, snapshot: Snapshot, **changes: Any) -> Job:
+    """Write a night on a tiny model that trains and judges in seconds; `changes` are of its job."""
+    made = Job(
+        night_id=folder.name,
+        model_path=gguf,
+        model_sha256=sha256_of(gguf),
+        model_name="tiny",
+        models_dir=gguf.parent,
+        adapters_dir=folder.parent / "adapters",
+        dataset_sha256=write_snapshot(folder / SNAPSHOT, snapshot),
+        now=NOW,
+        train_rules=QUICK,
+        gate_rules=LENIENT,
+    )
+    job = replace(made, **changes)
+    write_job(folder, job)
+    return job
