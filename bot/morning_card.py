@@ -6,6 +6,7 @@ attached by who posts it. The words are meant to be read aloud.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ _TITLES = {
 }
 _SENTENCES = 6  # the report has them all
 _EXAMPLES = 2
+_EXAMPLE = ("prompt", "before", "after")
 _EXAMPLE_SHOWN = 260  # characters of a prompt or a reply
 
 
@@ -66,15 +68,49 @@ def _learned_from(figures: Mapping[str, Any]) -> str:
 
 
 def _better_by(figures: Mapping[str, Any]) -> str:
-    return ""
+    """Say how the new adapter does on ratings that it had not seen, with the interval of chance."""
+    told = []
+    if (wins := _interval(figures, "win_rate")) is not None:
+        told.append(f"It would win {wins[0]:.0%} of comparisons{_between(wins, '.0%')}; 50% is no difference.")
+    if (gain := _interval(figures, "gain")) is not None:
+        points = tuple(100 * value for value in gain)
+        told.append(f"It tells good replies from bad ones better by {points[0]:+.1f} points{_between(points, '+.1f')}.")
+    replies, raters = (_whole(figures.get(name)) for name in ("held_out_replies", "held_out_raters"))
+    if told and replies is not None:
+        of = f" of {_counted(raters, 'rater')}" if raters is not None else ""
+        told.append(f"Measured on {_counted(replies, 'reply')}{of} that it did not learn from.")
+    return "\n".join(told)
+
+
+def _interval(figures: Mapping[str, Any], name: str) -> tuple[float, float, float] | None:
+    """Return a figure with its lower and upper bound, NaN for a bound that isn't known."""
+    value, low, high = (_number(figures.get(key)) for key in (name, f"{name}_low", f"{name}_high"))
+    return None if math.isnan(value) else (value, low, high)
+
+
+def _between(figure: tuple[float, ...], form: str) -> str:
+    _, low, high = figure
+    return "" if math.isnan(low) or math.isnan(high) else f" ({low:{form}} to {high:{form}})"
 
 
 def _examples(figures: Mapping[str, Any]) -> list[str]:
-    return []
+    """Show what was answered to the same fixed prompts before and after; no member wrote any of it."""
+    examples = figures.get("examples")
+    told = []
+    for example in examples if isinstance(examples, list | tuple) else ():
+        if isinstance(example, Mapping) and all(isinstance(example.get(key), str) for key in _EXAMPLE):
+            prompt, before, after = (_short(example[key]) for key in _EXAMPLE)
+            told.append(f"> {prompt}\n**Before:** {before}\n**After:** {after}")
+    return told[:_EXAMPLES]
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def _whole(value: Any) -> int | None:
-    return round(value) if isinstance(value, int | float) and value == value else None
+    number = _number(value)
+    return round(number) if math.isfinite(number) else None
 
 
 def _counted(count: int, noun: str) -> str:

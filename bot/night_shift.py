@@ -106,11 +106,23 @@ class NightShift:
             night = await work(tell)
             if night is not None:
                 await live.finish(night.id, night_cards.ended(night))
-                files = await asyncio.to_thread(self._files, night)
-                await self._notices.post(morning_card(night), channels, files=files)
+                await self._report(night, channels)
             return night
         finally:
             await live.stop()
+
+    async def _report(self, night: Night, channel_ids: list[int]) -> None:
+        """Post the morning card, with picture and report where only moderators read it."""
+        files = await asyncio.to_thread(self._files, night)
+        report = self._nightly.report(night)
+        where = f"The report is nights/{night.id}/{report.name} in the data folder." if report else ""
+        moderators = await self._notices.channels()
+        card = morning_card(night)
+        for channel_id in channel_ids:
+            if channel_id in moderators:
+                await self._notices.post(card, [channel_id], files=files, unattached=where)
+            else:
+                await self._notices.post(card, [channel_id], unattached=where)
 
     def _files(self, night: Night) -> list[Path]:
         """Return the picture and the report that go with a night's card."""

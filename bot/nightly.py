@@ -105,7 +105,7 @@ class Nightly:
         self._work.require_learning()
         async with self._alone():
             if await self.frozen():
-                raise NightRefused("Learning is frozen by a moderator; unfreeze it first, with /training freeze.")
+                raise NightRefused("Learning is frozen by a moderator; let it go on with /training unfreeze.")
             if cause is Cause.SCHEDULE:
                 await self._store.set_meta(_BEGUN, str(self._occurrence()))
             if (left := await self._store.running_night()) is not None:

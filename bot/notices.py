@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,26 +60,40 @@ class Notices:
         return list(found.values())
 
     async def post(
-        self, card: Card, channel_ids: Iterable[int], *, files: Sequence[Path] = ()
+        self, card: Card, channel_ids: Iterable[int], *, files: Sequence[Path] = (), unattached: str = ""
     ) -> list[tuple[int, int]]:
-        """Post a card; the first picture among `files` shows in it. Return (channel, message) where it stands."""
-        readable = await asyncio.to_thread(lambda: [path for path in files if _fits(path)])
-        picture = next((path.name for path in readable if path.suffix == ".png"), None)
+        """Post a card; the first picture among `files` shows in it. Return (channel, message) where it stands.
+
+        Where the files can't go along (too large, not permitted there), the card says `unattached` instead.
+        """
+        fit = await asyncio.to_thread(lambda: [path for path in files if _fits(path)])
+        whole = bool(files) and len(fit) == len(files)
+        bare = replace(card, footer=f"{card.footer}\n{unattached}".strip())
         posted: list[tuple[int, int]] = []
         for channel_id in channel_ids:
-            channel = self._client.get_partial_messageable(channel_id)
-            try:
-                attached = await asyncio.to_thread(lambda: [discord.File(path) for path in readable])
-                message = await channel.send(
-                    embed=as_embed(card, picture=picture),
-                    files=attached,
-                    silent=True,
-                    allowed_mentions=discord.AllowedMentions.none(),
-                )
-                posted.append((channel_id, message.id))
-            except _FAILURES as error:
-                log.warning("channel %s: %r could not be posted there: %s", channel_id, card.title, error)
+            message_id = await self._send(channel_id, card if whole else bare, fit)
+            if message_id is None and fit:
+                message_id = await self._send(channel_id, bare, ())
+            if message_id is not None:
+                posted.append((channel_id, message_id))
         return posted
+
+    async def _send(self, channel_id: int, card: Card, files: Sequence[Path]) -> int | None:
+        """Send one message and return its id, None when Discord or the disk refused it."""
+        picture = next((path.name for path in files if path.suffix == ".png"), None)
+        channel = self._client.get_partial_messageable(channel_id)
+        try:
+            attached = await asyncio.to_thread(lambda: [discord.File(path) for path in files])
+            message = await channel.send(
+                embed=as_embed(card, picture=picture),
+                files=attached,
+                silent=True,
+                allowed_mentions=discord.AllowedMentions.none(),
+            )
+        except _FAILURES as error:
+            log.warning("channel %s: %r could not be posted there: %s", channel_id, card.title, error)
+            return None
+        return message.id
 
     async def edit(self, place: tuple[int, int], card: Card) -> bool:
         """Put another card in place; return False when the message is gone for good."""

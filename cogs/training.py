@@ -121,6 +121,7 @@ class Training(commands.GroupCog, group_name="training", group_description="What
         first_word.cancel()
         if night.done():
             night.result()  # refused: the command tree tells why
+        await self.bot.store.add_audit(interaction.guild_id, interaction.user.id, "training run", {})
         shown = ", ".join(f"<#{channel}>" for channel in await self._notices.channels(asked_in=asked_in))
         await _say(interaction, f"The night has begun; I show in {shown} how it goes, and go on answering meanwhile.")
 
