@@ -1,7 +1,8 @@
 """What every test may ask for that not every machine has: the embedded model's file and a Chromium.
 
 A test that asks for one is marked `embedded` or `browser` by itself and skips by name where it is missing. With
-ENCORE_REQUIRE_ALL=1 such a skip is a failure.
+ENCORE_REQUIRE_ALL=1 such a skip is a failure. A test marked `oracle` skips by name without TRL, which the README's
+test command doesn't install; with ENCORE_REQUIRE_ORACLE=1 that is a failure.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pytest
 _ROOT = Path(__file__).resolve().parent.parent
 _MODEL_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_REQUIRED_BY = {"embedded": "ENCORE_REQUIRE_ALL", "browser": "ENCORE_REQUIRE_ALL", "oracle": "ENCORE_REQUIRE_ORACLE"}
 _MARK_OF_FIXTURE = {"embedded_model": "embedded", "embedded_cache": "embedded", "chromium": "browser"}
 
 # A shared two-core machine stalls now and then: no deadline. The same examples in every run: a red test stays red.
@@ -66,22 +68,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(_MARK_OF_FIXTURE[fixture])
 
 
-def _all_required() -> bool:
-    return os.environ.get("ENCORE_REQUIRE_ALL") == "1"
-
-
-def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport, variable: str) -> None:
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
     report.outcome = "failed"
-    report.longrepr = f"{report.nodeid} skipped, which ENCORE_REQUIRE_ALL=1 forbids: {reason}"
+    report.longrepr = f"{report.nodeid} skipped, which {variable}=1 forbids: {reason}"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    marked = any(item.get_closest_marker(name) for name in set(_MARK_OF_FIXTURE.values()))
-    if report.skipped and marked and not hasattr(report, "wasxfail") and _all_required():
-        _refuse_skip(report)
+    if report.skipped and not hasattr(report, "wasxfail"):
+        for mark, variable in _REQUIRED_BY.items():
+            if item.get_closest_marker(mark) and os.environ.get(variable) == "1":
+                _refuse_skip(report, variable)
+                break
     return report
 
 
@@ -90,6 +90,6 @@ def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
-    if report.skipped and _all_required():  # a whole module skipped, by importorskip for example
-        _refuse_skip(report)
+    if report.skipped and os.environ.get("ENCORE_REQUIRE_ALL") == "1":  # a whole module, by importorskip for example
+        _refuse_skip(report, "ENCORE_REQUIRE_ALL")
     return report

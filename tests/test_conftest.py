@@ -1,4 +1,4 @@
-"""ENCORE_REQUIRE_ALL=1 turns the skips that a bare machine may have into failures."""
+"""ENCORE_REQUIRE_ALL=1 and ENCORE_REQUIRE_ORACLE=1 turn the skips that a machine may have into failures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_on_another_system():
 def test_known_failure():
     1 / 0
 """
-_CONFIG = "[pytest]\nmarkers =\n  browser: b\n  embedded: e\naddopts = --strict-markers -ra\n"
+_CONFIG = "[pytest]\nmarkers =\n  browser: b\n  embedded: e\n  oracle: o\naddopts = --strict-markers -ra\n"
 
 
 def _run(folder: Path, tests: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -62,6 +62,24 @@ def test_skips_fail_where_everything_is_required(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout
     assert "test_on_the_model skipped, which ENCORE_REQUIRE_ALL=1 forbids" in done.stdout
     assert "1 failed, 1 skipped, 1 xfailed, 1 error" in done.stdout
+
+
+_ORACLE = 'import pytest\n@pytest.mark.oracle\ndef test_against_it():\n    pytest.importorskip("no_such_oracle")\n'
+
+
+@pytest.mark.parametrize("environment", [{}, {"ENCORE_REQUIRE_ALL": "1"}])
+def test_an_oracle_may_be_missing_where_the_readmes_command_installs_none(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    done = _run(tmp_path, _ORACLE, **environment)
+    assert done.returncode == 0, done.stdout
+    assert "no_such_oracle" in done.stdout
+
+
+def test_a_missing_oracle_fails_where_it_is_required(tmp_path: Path) -> None:
+    done = _run(tmp_path, _ORACLE, ENCORE_REQUIRE_ORACLE="1")
+    assert done.returncode == 1, done.stdout
+    assert "test_against_it skipped, which ENCORE_REQUIRE_ORACLE=1 forbids" in done.stdout
 
 
 @pytest.mark.parametrize(("environment", "status"), [({}, 5), ({"ENCORE_REQUIRE_ALL": "1"}, 2)])

@@ -133,3 +133,4 @@ def test_ci_runs_the_readmes_test_command_where_nothing_may_skip() -> None:
     )
     assert found.stdout == _COMMANDS[1]
     assert script.index("ENCORE_REQUIRE_ALL=1") < script.index('eval "$tests"')
+    assert script.index('eval "$tests"') < script.index("ENCORE_REQUIRE_ORACLE=1 .venv/bin/pytest -m oracle")

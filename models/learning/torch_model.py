@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import shutil
 import tempfile
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from filelock import FileLock
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import Linear as LoraLinear
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import logging as transformers_logging
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 _ATTENTION = "encore_packed"
 _WEIGHTS = "model.safetensors"
+_ADAPTER_WEIGHTS, _ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _SAME_NATS = 1e-2  # a packed row against transformers' own logits, summed over a few tokens
 
 
@@ -71,10 +74,7 @@ def fresh_adapter(base: PreTrainedModel, *, rank: int, alpha: int, seed: int) ->
     """Return `base` with a new trainable LoRA on every linear layer but the head: it changes nothing yet."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by an old name
-            return _with_fused_layers(get_peft_model(base, config))
+        return _wrapped(base, LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM"))
 
 
 def read_adapter(base: PreTrainedModel, folder: Path) -> PeftModel:
@@ -83,12 +83,27 @@ def read_adapter(base: PreTrainedModel, folder: Path) -> PeftModel:
     `base` is wrapped in place; `model.unload()` gives it back.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            model = PeftModel.from_pretrained(base, str(folder), is_trainable=False, use_safetensors=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise AdapterDamaged(f"{folder.name} is no adapter of this model ({error}); train it again.") from error
-    return _with_fused_layers(model)
+        # Not by PeftModel.from_pretrained: it unpickles an adapter_model.bin, and asks the hub for what is missing.
+        weights = load_file(str(folder / _ADAPTER_WEIGHTS))
+        fields = json.loads((folder / _ADAPTER_CONFIG).read_text("utf-8"))
+        config = LoraConfig(**{**fields, "inference_mode": True})
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        raise AdapterDamaged(_no_adapter(folder, str(error))) from error
+    model = _wrapped(base, config)
+    try:
+        same_layers = get_peft_model_state_dict(model).keys() == weights.keys()
+        if same_layers:
+            set_peft_model_state_dict(model, weights)
+    except RuntimeError:  # a tensor of another shape
+        same_layers = False
+    if not same_layers:
+        model.unload()
+        raise AdapterDamaged(_no_adapter(folder, "its layers have other names or sizes"))
+    return model
+
+
+def _no_adapter(folder: Path, reason: str) -> str:
+    return f"{folder.name} is no adapter of this model ({reason}); train it again."
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
@@ -98,6 +113,11 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     try:
         model.save_pretrained(str(scratch), safe_serialization=True)
         (scratch / "README.md").unlink(missing_ok=True)
+        config = scratch / _ADAPTER_CONFIG
+        fields = json.loads(config.read_text("utf-8"))
+        # PEFT keeps the names in a set, which is in another order in every process.
+        fields["target_modules"] = sorted(fields["target_modules"])
+        config.write_text(json.dumps(fields, indent=2) + "\n", "utf-8")
         _replace(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -228,7 +248,10 @@ class _FusedLoraLinear(LoraLinear):  # type: ignore[misc]  # peft has no types
         return fused.lora_linear(x, self.base_layer.weight, self.base_layer.bias, a, b, self.scaling[name])
 
 
-def _with_fused_layers(model: PeftModel) -> PeftModel:
+def _wrapped(base: PreTrainedModel, config: LoraConfig) -> PeftModel:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by an old name
+        model = get_peft_model(base, config)
     for module in model.modules():
         if type(module) is LoraLinear:
             module.__class__ = _FusedLoraLinear

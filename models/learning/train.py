@@ -63,7 +63,7 @@ class TrainRules:
     max_steps: int = 300
     anchor_weight: float = 0.15  # of an anchor's NLL a token
     max_tokens: int = 512  # of a prompt and its reply
-    tokens_per_batch: int = 1024
+    tokens_per_batch: int = 512  # of a row with gradients: 1.6 MB of memory each on the embedded model
     length_normalised: bool = False  # see objectives.log_ratio
     z0_every: int = 2  # steps
     z0_examples: int = 2
