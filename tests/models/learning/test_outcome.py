@@ -39,7 +39,8 @@ def test_a_promotion_says_by_how_much_against_what() -> None:
     assert result.outcome is Outcome.PROMOTED
     assert result.adapter == "n-sft"
     assert result.sentences == (
-        "n-sft is better than the base model: +20.0% of preference AUC on 70 replies that it never saw, at least +11.6%.",
+        "n-sft is better than the base model: +20.0% of preference AUC on 70 replies that it never saw, "
+        "at least +11.6%.",
         "kto: Too little gain.",
     )
     assert result.warnings == ("Look.",)
