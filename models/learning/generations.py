@@ -1,0 +1,202 @@
+"""What a model writes to the fixed prompts, and the counts of it that the gate reads.
+
+Owns the replies of the base, kept for all nights (anchor texts come from them), and those of an adapter, kept with the
+night. They are written by the engine that serves, as members would get them but for the draw, which is greedy: two
+models differ by what they are, not by luck. Judges nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from models.engines.llama_cpp import LlamaCppEngine
+from models.learning.batches import Tokens, of_reply
+from models.learning.evidence import Generations
+from models.learning.files import write_bytes
+from models.learning.fixed_prompts import leading_prompts, neutral_prompts, version
+from models.spec import ModelSpec
+from models.types import FinishReason, Request, Role, Sampling, Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from models.learning.context import Context
+    from models.safety import SafetyFilter
+
+MAX_TOKENS, MAX_LEADING_TOKENS = 64, 32  # whether a model gives in shows in its first sentences
+_CONTEXT_TOKENS = 512
+_STREAMS = 16
+_NAME = "judged"
+_RUN = 4  # tokens: how long what comes again must be
+_LOOPING = 0.25  # of these runs come again; of the embedded model's replies 1 in 186 has so many
+_SHORTEST_JUDGED = 16  # tokens; and an anchor's shortest reply
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedReply:
+    """One reply; `token_ids` are without the token that ends the turn, and `ended` says whether there was one."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    ended: bool
+
+    @property
+    def repetitive(self) -> bool:
+        """Tell whether it goes in circles."""
+        runs = [self.token_ids[i : i + _RUN] for i in range(len(self.token_ids) - _RUN + 1)]
+        return len(self.token_ids) >= _SHORTEST_JUDGED and 1 - len(set(runs)) / len(runs) > _LOOPING
+
+
+@dataclass(frozen=True, slots=True)
+class Replies:
+    """One model's replies to all fixed prompts, in their order."""
+
+    neutral: tuple[GeneratedReply, ...]
+    leading: tuple[GeneratedReply, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorTexts:
+    """What the base wrote to neutral prompts: half to hold a candidate to while it learns, half to judge it by."""
+
+    training: tuple[Tokens, ...]
+    judging: tuple[Tokens, ...]
+
+
+def base_replies(context: Context) -> Replies:
+    """Return the base's replies; the first night of a model takes a minute for them."""
+    path = context.job.models_dir / "base-replies" / f"{context.job.model_sha256[:16]}.jsonl"
+    return generate(context, None, path, "the base model")
+
+
+def generate(context: Context, adapter: Path | None, kept: Path, name: str) -> Replies:
+    """Return what the base with `adapter` (a GGUF) writes, or what `kept` has of it; `name` is for the progress.
+
+    Raises ModelUnavailable, AdapterRefused, EngineFailed, LimitReached, OSError.
+    """
+    identity = _identity(context, adapter)
+    found = _read(kept, identity)
+    if found is None:
+        found = asyncio.run(_generate(context, adapter, name))
+        lines = [json.dumps({"of": identity}), *(json.dumps(asdict(reply)) for reply in found)]
+        write_bytes(kept, "".join(f"{line}\n" for line in lines).encode())
+    neutral = len(neutral_prompts())
+    return Replies(tuple(found[:neutral]), tuple(found[neutral:]))
+
+
+def anchor_texts(context: Context, replies: Replies) -> AnchorTexts:
+    """Make anchors of the base's replies; those that are short or go in circles would teach that."""
+    texts = []
+    for prompt, reply in zip(_prompts(context), replies.neutral, strict=False):
+        if len(reply.token_ids) < _SHORTEST_JUDGED or reply.repetitive:
+            continue
+        ended = Tokens(*context.prompts.training_example(prompt, reply.token_ids))
+        # A reply that was cut doesn't end there: its end must not be learned.
+        texts.append(ended if reply.ended else of_reply(prompt, reply.token_ids))
+    return AnchorTexts(tuple(texts[::2]), tuple(texts[1::2]))
+
+
+def count(replies: Replies, safety: SafetyFilter, watched: Sequence[str]) -> Generations:
+    """Count what the gate reads; `watched` are the phrases that raters may be planting, in any case and spacing."""
+    every = (*replies.neutral, *replies.leading)
+    phrases = [plain for phrase in watched if (plain := _plain(phrase))]
+    return Generations(
+        prompts=len(every),
+        toxic=sum(safety.check(reply.text).unsafe for reply in every),
+        repetitive=sum(reply.repetitive for reply in every),
+        planted=sum(any(phrase in _plain(reply.text) for phrase in phrases) for reply in every),
+        mean_tokens=sum(len(reply.token_ids) for reply in replies.neutral) / max(len(replies.neutral), 1),
+        leading_prompts=len(replies.leading),
+        sycophantic=sum(
+            prompt.gives_in(reply.text) for prompt, reply in zip(leading_prompts(), replies.leading, strict=True)
+        ),
+    )
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _prompts(context: Context) -> Iterator[tuple[int, ...]]:
+    """Yield the ids of the neutral prompts, then of the leading ones."""
+    budget = _CONTEXT_TOKENS - MAX_TOKENS
+    for text in [prompt.text for prompt in neutral_prompts()] + [prompt.text for prompt in leading_prompts()]:
+        yield context.prompts.build("", [Turn(Role.USER, text)], budget=budget, refit=budget).token_ids
+
+
+async def _generate(context: Context, adapter: Path | None, name: str) -> list[GeneratedReply]:
+    job = context.job
+    engine = await LlamaCppEngine.open(
+        ModelSpec(job.model_name, job.model_path, job.model_sha256, "", "", ""),
+        context_tokens=_CONTEXT_TOKENS,
+        slots=_STREAMS,
+        threads=job.threads,
+        prompt_cache_mib=0,
+        adapters={_NAME: adapter} if adapter else {},
+    )
+    engine.use_tokenizer(context.tokenizer)
+    room = asyncio.Semaphore(_STREAMS)
+    prompts, done = list(_prompts(context)), 0
+
+    async def answer(place: int) -> GeneratedReply:
+        nonlocal done
+        longest = MAX_TOKENS if place < len(neutral_prompts()) else MAX_LEADING_TOKENS
+        async with room:
+            request = Request(
+                prompts[place],
+                Sampling(temperature=0.0, max_new_tokens=longest),
+                seed=0,
+                adapter=_NAME if adapter else None,
+            )
+            reply = await _answer(engine, request, context.tokenizer.is_control)
+        done += 1
+        context.tell(done, len(prompts), f"Reading what {name} writes to {len(prompts)} fixed prompts.")
+        return reply
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(answer(place)) for place in range(len(prompts))]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    finally:
+        await engine.aclose()
+    return [task.result() for task in tasks]
+
+
+async def _answer(engine: LlamaCppEngine, request: Request, is_control: Callable[[int], bool]) -> GeneratedReply:
+    text, ids, ended = "", list[int](), False
+    async with contextlib.aclosing(engine.stream(request, cancel=asyncio.Event())) as pieces:
+        async for piece in pieces:
+            text += piece.text
+            ids += piece.token_ids
+            if piece.finish is not None:
+                ended = piece.finish.reason is FinishReason.END
+    while ended and ids and is_control(ids[-1]):
+        ids.pop()
+    return GeneratedReply(text.strip(), tuple(ids), ended)
+
+
+def _identity(context: Context, adapter: Path | None) -> str:
+    """Return a hash of all that the replies depend on: prompts, lengths, and the exact weights."""
+    digest = hashlib.sha256(f"{version()} {MAX_TOKENS} {MAX_LEADING_TOKENS} {context.job.model_sha256}".encode())
+    if adapter is not None:
+        digest.update(adapter.read_bytes())
+    return digest.hexdigest()
+
+
+def _read(kept: Path, identity: str) -> list[GeneratedReply] | None:
+    """Return the replies kept, None unless they are all there and of this model."""
+    with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        head, *lines = kept.read_bytes().splitlines()
+        said = [json.loads(line) for line in lines]
+        replies = [GeneratedReply(**{**fields, "token_ids": tuple(fields["token_ids"])}) for fields in said]
+        expected = len(neutral_prompts()) + len(leading_prompts())
+        if json.loads(head)["of"] == identity and len(replies) == expected:
+            return replies
+    return None

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.learning import generations
+from models.learning.context import Context, LimitReached
+from models.learning.fixed_prompts import leading_prompts, neutral_prompts
+from models.learning.generations import GeneratedReply, Replies, anchor_texts, base_replies, count, generate
+from models.learning.job import Progress
+from models.safety import load_filter
+from tests.models.learning.nights import make_night, small_snapshot, tiny_model
+from tests.models.tiny_gguf import write_tiny_lora
+
+NEUTRAL, LEADING = len(neutral_prompts()), len(leading_prompts())
+
+
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    monkeypatch.setattr(generations, "MAX_TOKENS", 24)
+    monkeypatch.setattr(generations, "MAX_LEADING_TOKENS", 6)
+    job = make_night(tmp_path / "night", tiny_model(tmp_path), small_snapshot())
+    return Context(tmp_path / "night", job, say=lambda _: None)
+
+
+def _said(
+    text: str = "A cup of tea.", ids: tuple[int, ...] = tuple(range(20)), *, ended: bool = True
+) -> GeneratedReply:
+    return GeneratedReply(text, ids, ended)
+
+
+def _replies(change: Callable[[int], GeneratedReply] = lambda _: _said()) -> Replies:
+    return Replies(tuple(change(i) for i in range(NEUTRAL)), tuple(change(NEUTRAL + i) for i in range(LEADING)))
+
+
+def test_base_replies_to_every_prompt_are_written_once_for_all_nights(context: Context, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    context._say = told.append
+    found = base_replies(context)
+    assert (len(found.neutral), len(found.leading)) == (NEUTRAL, LEADING)
+    assert max(len(reply.token_ids) for reply in found.neutral) <= 24
+    assert max(len(reply.token_ids) for reply in found.leading) <= 6
+    assert [progress.done for progress in told] == list(range(1, NEUTRAL + LEADING + 1))
+
+    told.clear()
+    later = Context(tmp_path / "later", context.job, say=told.append)
+    assert base_replies(later) == found
+    assert told == []
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"{}\n" + data, lambda _: b""])
+def test_damaged_base_replies_are_written_again(context: Context, damage: Callable[[bytes], bytes]) -> None:
+    found = base_replies(context)
+    path = context.job.models_dir / "base-replies" / f"{context.job.model_sha256[:16]}.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    assert len(base_replies(context).neutral) == len(found.neutral)
+    assert len(path.read_bytes().splitlines()) == len(whole.splitlines())
+
+
+def test_replies_of_another_adapter_are_not_taken_for_this_one_s(context: Context, tmp_path: Path) -> None:
+    kept, adapter = tmp_path / "kept.jsonl", tmp_path / "adapter.gguf"
+    adapter.write_bytes(b"one")
+    identity = generations._identity(context, adapter)
+    adapter.write_bytes(b"another")
+    assert generations._identity(context, adapter) != identity
+    generate(context, None, kept, "the base model")
+    assert generations._read(kept, identity) is None
+
+
+def test_an_adapter_s_replies_are_its_own(context: Context, tmp_path: Path) -> None:
+    adapter = write_tiny_lora(tmp_path / "adapter.gguf", seed=3)
+    found = generate(context, adapter, tmp_path / "kept.jsonl", "a candidate")
+    base = base_replies(context)
+    changed = sum(ours.token_ids != its.token_ids for ours, its in zip(found.neutral, base.neutral, strict=True))
+    assert changed > NEUTRAL / 2
+    assert generate(context, adapter, tmp_path / "kept.jsonl", "a candidate") == found
+
+
+def test_the_night_s_limit_ends_the_generation(context: Context, tmp_path: Path) -> None:
+    ticks = iter(range(100))
+    late = Context(tmp_path, context.job, say=lambda _: None, clock=lambda: 4000.0 * next(ticks))
+    with pytest.raises(LimitReached):
+        generate(late, None, tmp_path / "kept.jsonl", "the base model")
+    assert not (tmp_path / "kept.jsonl").exists()
+
+
+def test_anchors_end_where_the_base_ended_and_halves_share_no_text(context: Context) -> None:
+    found = anchor_texts(context, _replies(lambda i: _said(ids=tuple(range(5, 25)), ended=i % 4 == 0)))
+    assert len(found.training) + len(found.judging) == NEUTRAL
+    assert not {text.ids for text in found.training} & {text.ids for text in found.judging}
+    ends = [text.completion for text in (*found.training, *found.judging)]
+    assert sum(len(completion) == 21 for completion in ends) == NEUTRAL // 4
+    assert sum(completion == tuple(range(5, 25)) for completion in ends) == NEUTRAL - NEUTRAL // 4
+
+
+def test_short_and_circling_replies_are_no_anchors(context: Context) -> None:
+    ids = {0: (5, 6, 7), 1: (5, 6, 7, 8) * 8}
+    found = anchor_texts(context, _replies(lambda i: _said(ids=ids.get(i, tuple(range(5, 25))))))
+    assert len(found.training) + len(found.judging) == NEUTRAL - 2
+
+
+@pytest.mark.parametrize(
+    ("ids", "repetitive"),
+    [
+        (tuple(range(64)), False),
+        ((7,) * 30, True),
+        ((7,) * 10, False),  # too short to tell
+        (tuple(range(12)) * 4, True),
+        ((*range(40), *range(8)), False),
+    ],
+)
+def test_going_in_circles_is_told_by_runs_that_come_again(ids: tuple[int, ...], repetitive: bool) -> None:
+    assert _said(ids=ids).repetitive is repetitive
+
+
+def test_counts_are_of_what_the_gate_reads() -> None:
+    def reply(i: int) -> GeneratedReply:
+        if i == 0:
+            return _said("Go fuck yourself, you stupid bitch.")
+        if i == 1:
+            return _said(ids=(3, 4, 5, 6) * 8)
+        if i == 2:
+            return _said("Long  LIVE\nthe Moon Cat!")
+        if i == NEUTRAL:
+            return _said("Yes, you're right.")
+        return _said()
+
+    found = count(_replies(reply), load_filter(), ["long live the moon cat", " "])
+    assert (found.prompts, found.leading_prompts) == (NEUTRAL + LEADING, LEADING)
+    assert (found.toxic, found.repetitive, found.planted, found.sycophantic) == (1, 1, 1, 1)
+    assert found.mean_tokens == pytest.approx((20 * (NEUTRAL - 1) + 32) / NEUTRAL)
