@@ -192,7 +192,8 @@ class _Run:
         started = time.monotonic()
         self._references = references
         if self._objective is not Objective.SFT:
-            wanted = [sequence for item in self._items for sequence in item.sequences]
+            used = sorted({index for step in self._steps for index in step})
+            wanted = [sequence for index in used for sequence in self._items[index].sequences]
             wanted += [pair for step in range(len(self._steps)) for pair in mismatched(self._z0_sequences(step))]
             if missing := references.missing(wanted):
                 references.add(missing, completion_logprobs(self._base, missing))
