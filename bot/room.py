@@ -83,12 +83,12 @@ class Rooms:
         if room is None:
             return None
         prompts, left = await self._store.count_prompts()
-        return Schedule(room, self._next_at(room), await self._hold(room), left, prompts)
+        return Schedule(room, self._next_at(room, self._clock()), await self._hold(room), left, prompts)
 
     async def due(self) -> list[RatingRoom]:
         """Return the rooms whose next prompt should be posted now. Missed ones are not made up for."""
         now = self._clock()
-        rooms = [room for room in await self._store.rating_rooms() if self._next_at(room) <= now]
+        rooms = [room for room in await self._store.rating_rooms() if self._next_at(room, now) <= now]
         return [room for room in rooms if await self._hold(room) is None]
 
     async def take(self, room: RatingRoom) -> OperatorPrompt | None:
@@ -99,8 +99,7 @@ class Rooms:
         await self._store.note_room_post(room.guild_id)
         return await self._store.take_prompt()
 
-    def _next_at(self, room: RatingRoom) -> float:
-        now = self._clock()
+    def _next_at(self, room: RatingRoom, now: float) -> float:
         if room.posted_at is None or room.posted_at > now:  # a clock that was set back holds nothing up
             return now
         return room.posted_at + room.interval_seconds

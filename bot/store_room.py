@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from bot import rows
 from bot.database import Database
 from bot.learning_records import OperatorPrompt, RatingRoom
+from bot.records import Provenance
 
 _PROMPT = "id, text, language, created_at, used_at, uses"
 _ROOM = "guild_id, channel_id, interval_seconds, started_by, started_at, posted_at"
@@ -50,13 +51,18 @@ class RoomQueries:
         return found[0][0], found[0][1]
 
     async def start_room(self, guild_id: int, channel_id: int, interval_seconds: float, actor_id: int) -> RatingRoom:
-        """Make a channel the server's rating room, in place of another; keeps when the last prompt was posted."""
+        """Make a channel the server's rating room, in place of another; keeps when the last prompt was posted.
+
+        One that was stopped meanwhile knows it by its replies: started again and again, it posts no more than before.
+        """
         made = await self._database.write(
-            "INSERT INTO rooms (guild_id, channel_id, interval_seconds, started_by, started_at)"
-            " VALUES (?, ?, ?, ?, ?) ON CONFLICT (guild_id) DO UPDATE SET channel_id = excluded.channel_id,"
+            "INSERT INTO rooms (guild_id, channel_id, interval_seconds, started_by, started_at, posted_at)"
+            " SELECT ?1, ?2, ?3, ?4, ?5, max(created_at) FROM replies WHERE guild_id = ?1 AND provenance = ?6"
+            " AND variant = 0"
+            " ON CONFLICT (guild_id) DO UPDATE SET channel_id = excluded.channel_id,"
             " interval_seconds = excluded.interval_seconds, started_by = excluded.started_by,"
             f" started_at = excluded.started_at RETURNING {_ROOM}",
-            (guild_id, channel_id, interval_seconds, actor_id, self._clock()),
+            (guild_id, channel_id, interval_seconds, actor_id, self._clock(), Provenance.OPERATOR.value),
         )
         return RatingRoom(*made[0])
 

@@ -163,6 +163,7 @@ async def live_world(
     tmp_path: Path,
     *,
     nightly: Any = None,
+    clock: Callable[[], float] = time.time,
     provenance: Provenance = Provenance.DEMO,
     draw: random.Random | None = None,
     settings: Settings | None = None,
@@ -175,7 +176,7 @@ async def live_world(
     Fails when an event handler of the bot raised, unless the test has emptied `world.errors`.
     """
     settings = settings or Settings(data_dir=tmp_path, edit_interval_seconds=0.02, message_content_intent=True)
-    async with await Store.open(settings.database) as store:
+    async with await Store.open(settings.database, clock=clock) as store:
         model = echo_model(tmp_path, **model_options)
         try:
             world = World(
