@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,17 +45,18 @@ async def load_model(
     threads: int = 0,
     kv_cache: str = "q8_0",
     prompt_cache_mib: int = 64,
+    adapters: Mapping[str, Path] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> LoadedModel:
     """Fetch the model if need be and load it; nothing blocks the event loop. `progress` is called from threads.
 
-    Raises ModelUnavailable.
+    `adapters` are the files of those that requests will name. Raises ModelUnavailable and AdapterRefused.
     """
     spec = await asyncio.to_thread(resolve, model, cache_dir, progress=progress)
     engine: Engine
     if spec.path is None:
         tokenizer = await asyncio.to_thread(prepare, spec, cache_dir)
-        engine = EchoEngine(tokenizer, slots=slots, context_tokens=context_tokens)
+        engine = EchoEngine(tokenizer, slots=slots, context_tokens=context_tokens, adapters=adapters)
         prompts = PromptBuilder(tokenizer)
     else:
         opening = asyncio.create_task(
@@ -66,6 +67,7 @@ async def load_model(
                 threads=threads,
                 kv_cache=kv_cache,
                 prompt_cache_mib=prompt_cache_mib,
+                adapters=adapters,
             )
         )
         try:

@@ -6,9 +6,10 @@ Holds no behaviour beyond what a value can say of itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 
@@ -44,7 +45,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One generation. `lane` is what the queue is fair between (a channel); `seed` fixes the draw."""
+    """One generation. `lane` is what the queue is fair between (a channel); `seed` fixes the draw.
+
+    `adapter` None is the base; `adapter_scale` multiplies what an adapter adds (1.0: as it was trained).
+    """
 
     prompt_token_ids: tuple[int, ...]
     sampling: Sampling
@@ -52,6 +56,7 @@ class Request:
     stop: tuple[str, ...] = ()
     lane: str = ""
     adapter: str | None = None
+    adapter_scale: float = 1.0
 
 
 class FinishReason(StrEnum):
@@ -102,6 +107,18 @@ class Engine(Protocol):
 
     @property
     def info(self) -> EngineInfo: ...
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The adapters that a request may name."""
+        ...
+
+    async def swap(self, adapters: Mapping[str, Path]) -> None:
+        """Load these adapters in the place of those that are loaded; returns when new streams can use them.
+
+        Streams that run are neither ended nor changed. Raises ModelError, and all stays as it was.
+        """
+        ...
 
     def stream(self, request: Request, *, cancel: asyncio.Event) -> AsyncIterator[Piece]:
         """Generate until the end of the turn, `max_new_tokens`, a stop string or `cancel`.

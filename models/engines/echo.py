@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from pathlib import Path
 
 from models.engines.pieces import StopStrings
-from models.errors import EngineFailed, PromptTooLong
+from models.errors import AdapterRefused, EngineFailed, PromptTooLong
 from models.spec import ECHO
 from models.tokenizer import ModelTokenizer, prepare
 from models.types import EngineInfo, Finish, FinishReason, Piece, Request, Role
 
+_ASKED_KEPT = 1000
 _LABEL = re.compile(r"[^\n:]{1,100}: ")
 
 
@@ -26,6 +28,7 @@ class EchoEngine:
 
     A prompt that ends inside the answer is carried on from there. `seconds_per_token` slows it down; `fail_after`
     breaks every stream after that many pieces. The seed changes nothing: one request always gives the same tokens.
+    Neither does the adapter, but one that isn't loaded is refused; `asked` has the adapters of the last streams.
     """
 
     def __init__(
@@ -36,9 +39,12 @@ class EchoEngine:
         slots: int = 4,
         context_tokens: int = 2048,
         fail_after: int | None = None,
+        adapters: Mapping[str, Path] | None = None,
     ) -> None:
         self.seconds_per_token = seconds_per_token
         self.fail_after = fail_after
+        self.asked: deque[str | None] = deque(maxlen=_ASKED_KEPT)
+        self._adapters = tuple(adapters or ())
         self._tokenizer = tokenizer
         self._closed = asyncio.Event()
         self._info = EngineInfo(
@@ -57,8 +63,22 @@ class EchoEngine:
     def info(self) -> EngineInfo:
         return self._info
 
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return self._adapters
+
+    async def swap(self, adapters: Mapping[str, Path]) -> None:
+        """Know these adapters from now on; their files must be there. Raises AdapterRefused."""
+        found = await asyncio.to_thread(lambda: {name for name, path in adapters.items() if path.is_file()})
+        if missing := adapters.keys() - found:
+            raise AdapterRefused(f"The adapter {min(missing)} has no file to load; serve another one, or none.")
+        self._adapters = tuple(adapters)
+
     async def stream(self, request: Request, *, cancel: asyncio.Event) -> AsyncGenerator[Piece, None]:
         """Repeat the last user turn. Raises PromptTooLong, and EngineFailed after `fail_after` pieces."""
+        if request.adapter is not None and request.adapter not in self._adapters:
+            raise EngineFailed(f"The adapter {request.adapter!r} is not loaded; answer without one.")
+        self.asked.append(request.adapter)
         room = self._info.context_tokens - len(request.prompt_token_ids)
         if room < 1:
             raise PromptTooLong("The prompt fills the context and leaves no room for an answer; shorten it.")

@@ -7,10 +7,11 @@ import secrets
 import shutil
 import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from models.errors import ModelUnavailable
+from models.errors import AdapterRefused, ModelUnavailable
 
 # Prompts are read in steps of so many tokens a thread (a tenth of a second on a small model): a cancel takes effect,
 # and the other streams get their next token, between two steps.
@@ -25,17 +26,25 @@ def library() -> Any:
         import xllamacpp
     except ImportError as error:
         raise ModelUnavailable(
-            f"llama.cpp can't be started ({error}); install the OpenMP runtime (Debian, Ubuntu: `apt install libgomp1`)."
+            f"llama.cpp can't be started ({error}); "
+            "install the OpenMP runtime (Debian, Ubuntu: `apt install libgomp1`)."
         ) from None
     return xllamacpp
 
 
 def open_server(
-    path: Path | None, *, context_tokens: int, slots: int, threads: int, kv_cache: str, prompt_cache_mib: int
+    path: Path | None,
+    *,
+    context_tokens: int,
+    slots: int,
+    threads: int,
+    kv_cache: str,
+    prompt_cache_mib: int,
+    adapters: Sequence[Path] = (),
 ) -> tuple[Any, int]:
     """Load the weights; return the server and how many tokens each slot really holds. Blocks.
 
-    Raises ModelUnavailable.
+    A request's `lora` names adapters by their place in `adapters`. Raises ModelUnavailable and AdapterRefused.
     """
     if path is None or not path.is_file():
         raise ModelUnavailable(f"There is no model file {path}; set MODEL to a GGUF file or to `embedded`.")
@@ -47,7 +56,10 @@ def open_server(
     # Each step takes the next token of every stream first: prompts get what is left.
     params.n_batch = params.n_ubatch = slots + min(threads * _PROMPT_STEP_PER_THREAD, _PROMPT_STEP_LIMIT)
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    params.cache_ram_mib = prompt_cache_mib
+    # A slot forgets its prompt when another adapter takes it, but llama.cpp's cache of prompts in memory gives what one
+    # adapter read to another (its issue 26207): there is none beside adapters, and only the slots remember.
+    params.cache_ram_mib = 0 if adapters else prompt_cache_mib
+    params.lora_adapters = [_lora(xllamacpp, adapter) for adapter in adapters]
     if kv_cache == "q8_0":
         params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_Q8_0
         params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
@@ -65,6 +77,12 @@ def open_server(
             params.hostnames = [address]
         server = xllamacpp.Server(params)
     except RuntimeError:
+        if adapters:
+            names = ", ".join(adapter.parent.name for adapter in adapters)
+            raise AdapterRefused(
+                f"llama.cpp can't load {path.name} with the adapters {names}: one of them is damaged or of another "
+                "model, or memory is short; serve another one, or none."
+            ) from None
         raise ModelUnavailable(
             f"The model file {path} can't be loaded: it is damaged, of a kind that llama.cpp doesn't know, or memory "
             "is short; fetch it again, lower CONTEXT_TOKENS or PARALLEL_STREAMS, or choose another MODEL."
@@ -80,6 +98,12 @@ def open_server(
     return server, int(refused[0].get("error", {}).get("n_ctx", context_tokens))
 
 
+def _lora(xllamacpp: Any, adapter: Path) -> Any:
+    lora = xllamacpp.CommonAdapterLoraInfo()
+    lora.path, lora.scale = str(adapter), 1.0
+    return lora
+
+
 def _ask(server: Any, prompt: list[int]) -> list[dict[str, Any]]:
     """Generate one token; return what the server tells."""
     told: list[dict[str, Any]] = []
@@ -88,5 +112,6 @@ def _ask(server: Any, prompt: list[int]) -> list[dict[str, Any]]:
         told.append(chunk)
         return False
 
-    server.handle_completions({"prompt": prompt, "n_predict": 1, "stream": True, "cache_prompt": False}, keep)
+    body = {"prompt": prompt, "n_predict": 1, "stream": True, "cache_prompt": False}
+    server.handle_completions(body, keep)
     return told

@@ -3,11 +3,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from models.engines.echo import EchoEngine, echo_tokenizer
-from models.errors import EngineFailed, PromptTooLong
+from models.errors import AdapterRefused, EngineFailed, PromptTooLong
 from models.tokenizer import ModelTokenizer
 from models.types import FinishReason, Piece, Request, Role, Sampling, Turn
 
@@ -151,3 +152,24 @@ async def test_fails_after_as_many_pieces_as_it_was_told(tokenizer: ModelTokeniz
         async for piece in engine.stream(request, cancel=asyncio.Event()):
             seen.append(piece.text)
     assert seen == ["h", "e"]
+
+
+async def test_knows_the_adapters_that_were_swapped_in_and_no_others(tokenizer: ModelTokenizer, tmp_path: Path) -> None:
+    engine = EchoEngine(tokenizer)
+    assert engine.adapters == ()
+    files = {"ann": tmp_path / "ann.gguf", "bob": tmp_path / "bob.gguf"}
+    for path in files.values():
+        path.touch()
+    await engine.swap(files)
+    assert engine.adapters == ("ann", "bob")
+    with pytest.raises(AdapterRefused, match="gone has no file"):
+        await engine.swap({"gone": tmp_path / "gone.gguf"})
+    assert engine.adapters == ("ann", "bob")
+    for adapter in ("bob", None):
+        request = Request(prompt(tokenizer, "hi"), Sampling(), 0, adapter=adapter)
+        assert text_of([piece async for piece in engine.stream(request, cancel=asyncio.Event())]) == "hi"
+    assert list(engine.asked) == ["bob", None]
+    await engine.swap({})
+    request_by_bob = Request(prompt(tokenizer, "hi"), Sampling(), 0, adapter="bob")
+    with pytest.raises(EngineFailed, match="'bob' is not loaded"):
+        await anext(engine.stream(request_by_bob, cancel=asyncio.Event()))

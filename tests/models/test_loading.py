@@ -17,7 +17,7 @@ from models.loading import LoadedModel, load_model
 from models.spec import ModelSpec
 from models.tokenizer import ModelTokenizer
 from models.types import FinishReason, Piece, Request, Role, Sampling, Turn
-from tests.models.tiny_gguf import write_tiny_gguf
+from tests.models.tiny_gguf import write_tiny_gguf, write_tiny_lora
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,6 +63,27 @@ async def test_model_file_loads_with_its_facts_and_answers(tmp_path: Path, known
     assert pieces[-1].finish is not None
     assert pieces[-1].finish.completion_tokens > 0
     await model.aclose()
+
+
+async def test_adapters_are_loaded_with_the_model_and_swapped_under_it(tmp_path: Path, known_tokenizer: None) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf")
+    files = {name: write_tiny_lora(tmp_path / f"{name}.gguf", seed=seed) for seed, name in enumerate(("ann", "bob"))}
+    for model_name in (str(path), "echo"):
+        model = await load_model(
+            model_name,
+            cache_dir=tmp_path / "cache",
+            context_tokens=512,
+            slots=2,
+            queue_limit=4,
+            threads=1,
+            adapters={"ann": files["ann"]},
+        )
+        assert model.engine.adapters == ("ann",)
+        await model.engine.swap({"bob": files["bob"]})
+        assert model.engine.adapters == ("bob",)
+        request = Request((10, 11, 12), Sampling(max_new_tokens=2), 0, adapter="bob")
+        assert [piece async for piece in model.scheduler.stream(request, cancel=asyncio.Event())][-1].finish
+        await model.aclose()
 
 
 async def test_closing_cancels_what_runs_and_what_waits(tmp_path: Path, known_tokenizer: None) -> None:

@@ -104,6 +104,33 @@ def write_tiny_gguf(path: Path, *, seed: int = 0, chat_template: str | None = CH
     return path
 
 
+def write_tiny_lora(path: Path, *, seed: int, rank: int = 4, strength: float = 0.3, width: int = WIDTH) -> Path:
+    """Write a random LoRA adapter of the tiny model, in the files and layers that PEFT's come to, and return it.
+
+    It changes attention and feed-forward alike: what it leaves in the attention cache differs from the base's. With
+    another `width` it is of no model here.
+    """
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, 2.0 * rank)
+    random = np.random.default_rng(seed)
+    for layer in range(LAYERS):
+        for name, inner, outer in (
+            ("attn_q", width, width),
+            ("attn_v", width, KV_HEADS * (width // HEADS)),
+            ("ffn_down", FEED_FORWARD, width),
+        ):
+            for side, shape in (("a", (rank, inner)), ("b", (outer, rank))):
+                tensor = (random.standard_normal(shape) * strength).astype(np.float32)
+                writer.add_tensor(f"blk.{layer}.{name}.weight.lora_{side}", tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
 def cache_tiny_tokenizer(gguf_path: Path, cache_dir: Path, *, chat_template: str = CHATML) -> None:
     """Put the converted tokenizer of a tiny GGUF into `cache_dir`, so that a test needs no 20 seconds of transformers.
 
