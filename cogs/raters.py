@@ -134,8 +134,12 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Whose ra
 
     @commands.Cog.listener()
     async def on_raw_reaction_add(self, payload: discord.RawReactionActionEvent) -> None:
-        own = self.bot.user is not None and payload.message_author_id == self.bot.user.id
-        if own and payload.member is not None and not payload.member.bot:
+        assert self.bot.user is not None
+        if payload.member is None or payload.member.bot:
+            return
+        if payload.message_author_id is None:  # Discord may leave it out, and SimCord does
+            await self._note(payload.member, of_message=payload.message_id)
+        elif payload.message_author_id == self.bot.user.id:
             await self._note(payload.member)
 
     @commands.Cog.listener()
@@ -143,18 +147,25 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Whose ra
         if interaction.type is discord.InteractionType.component and isinstance(interaction.user, discord.Member):
             await self._note(interaction.user, moderates=checks.is_moderator(interaction))
 
-    async def _note(self, member: discord.Member, *, moderates: bool | None = None) -> None:
-        """Note, once as long as it stays so, whether a rater moderates and since when they are a member."""
+    async def _note(
+        self, member: discord.Member, *, moderates: bool | None = None, of_message: int | None = None
+    ) -> None:
+        """Note, once as long as it stays so, whether a rater moderates and since when they are a member.
+
+        With `of_message` nothing is noted unless that message shows a reply.
+        """
         if moderates is None:
             moderates = member.guild_permissions.manage_guild
         joined_at = member.joined_at.timestamp() if member.joined_at else None
         key, facts = (member.guild.id, member.id), (moderates, joined_at)
         if self._noted.get(key) == facts:
             return
-        self._noted[key] = facts
-        if len(self._noted) > _RATERS_KEPT:
-            self._noted.popitem(last=False)
         try:
+            if of_message is not None and await self.bot.store.reply_of_message(of_message) is None:
+                return
+            self._noted[key] = facts
+            if len(self._noted) > _RATERS_KEPT:
+                self._noted.popitem(last=False)
             await self.bot.store.note_rater(member.guild.id, member.id, trusted=moderates, joined_at=joined_at)
         except StoreError as error:
             self._noted.pop(key, None)  # the next vote tries again
