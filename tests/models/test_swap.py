@@ -51,9 +51,11 @@ async def open_engine(tiny: ModelSpec) -> AsyncGenerator[Open, None]:
     """Opens engines and closes them at the end."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def opened(adapters: Mapping[str, Path], *, slots: int = 1, context_tokens: int = 512) -> LlamaCppEngine:
+        async def opened(
+            adapters: Mapping[str, Path], *, slots: int = 1, context_tokens: int = 512, kv_cache: str = "f16"
+        ) -> LlamaCppEngine:
             engine = await LlamaCppEngine.open(
-                tiny, context_tokens=context_tokens, slots=slots, threads=1, kv_cache="f16", adapters=adapters
+                tiny, context_tokens=context_tokens, slots=slots, threads=1, kv_cache=kv_cache, adapters=adapters
             )
             stack.push_async_callback(engine.aclose)
             return engine
@@ -119,9 +121,9 @@ async def test_scale_turns_an_adapter_down(open_engine: Open, loras: dict[str, P
     assert len({whole.logprobs, half.logprobs, base.logprobs}) == 3
 
 
-@pytest.mark.parametrize("slots", [1, 2, 4])
+@pytest.mark.parametrize(("slots", "kv_cache"), [(1, "f16"), (1, "q8_0"), (2, "q8_0"), (4, "f16")])
 async def test_what_one_adapter_read_never_reaches_another(
-    open_engine: Open, loras: dict[str, Path], slots: int
+    open_engine: Open, loras: dict[str, Path], slots: int, kv_cache: str
 ) -> None:
     """Every answer is that of a server that never served anything else, whatever came before it.
 
@@ -129,8 +131,8 @@ async def test_what_one_adapter_read_never_reaches_another(
     """
     fresh = {}
     for name in (None, "ann", "bob"):
-        fresh[name] = await generate(await open_engine(loras, slots=slots), name)
-    engine = await open_engine(loras, slots=slots)
+        fresh[name] = await generate(await open_engine(loras, slots=slots, kv_cache=kv_cache), name)
+    engine = await open_engine(loras, slots=slots, kv_cache=kv_cache)
     for name, other in ((None, "ann"), ("ann", "ann"), ("bob", None), ("ann", "bob"), (None, None), ("bob", "bob")):
         for ids in OTHERS:
             await generate(engine, other, ids)
