@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bot import commands, log
+from bot import commands, learning_commands, log
 from bot.errors import EncoreError, SettingsError
 from bot.settings import Settings, load
 from models.errors import ModelError
@@ -23,6 +23,10 @@ _log = logging.getLogger(__name__)
 
 _DESCRIPTION = "A Discord character that learns from its community's reactions."
 _EPILOG = "Settings come from the environment and from .env in this folder; .env.example explains each of them."
+_QUIET = (
+    commands.demo, commands.chat, learning_commands.night, learning_commands.rollback, learning_commands.import_file,
+    learning_commands.import_prompts,
+)  # fmt: skip
 _CODES = "Exit codes: 0 done or stopped in order, 1 could not start or go on, 2 a setting or an option is wrong."
 
 
@@ -39,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             finding = {"check": "settings", "level": "error", "sentence": str(error), "remedy": remedy}
             print(json.dumps({"ready": False, "findings": [finding]}, ensure_ascii=False))
         return _failed(str(error), 2)
-    # Someone talks to it: only what went wrong may break in.
-    quiet = options.command in (commands.demo, commands.chat) and settings.log_level == "INFO"
+    # Someone talks to it or watches its bar: only what went wrong may break in.
+    quiet = options.command in _QUIET and settings.log_level == "INFO"
     log.configure("WARNING" if quiet else settings.log_level, secrets=(settings.discord_token,))
     try:
         status: int = options.command(options, settings)
@@ -103,6 +107,32 @@ def _parser() -> argparse.ArgumentParser:
 
     restore = command("restore", commands.restore, "put a backup in the place of the database; keeps the old one aside")
     restore.add_argument("file", type=Path, metavar="FILE", help="file that `encore backup` wrote")
+    command("night", learning_commands.night, "learn from the ratings now: train, judge, and serve what is better")
+
+    rollback = command(
+        "rollback", learning_commands.rollback, "serve an earlier adapter again, or the model without one"
+    )
+    rollback.add_argument(
+        "adapter", nargs="?", metavar="ADAPTER", help="a name, or `base` for none (default: what was served before)"
+    )
+
+    importing = command(
+        "import", learning_commands.import_file, "take rated replies or preference pairs from a file, all or none"
+    )
+    importing.add_argument("file", type=Path, metavar="FILE", help="JSONL file; docs/import.md describes it")
+
+    prompts = adder.add_parser(
+        "prompts", help="bring prompts for the rating rooms", description="Bring prompts for the rating rooms."
+    )
+    inner = prompts.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    taking = inner.add_parser(
+        "import",
+        help="take prompts from a file, all or none",
+        description="Take prompts for the rating rooms from a file, all or none.",
+        epilog=_CODES,
+    )
+    taking.add_argument("file", type=Path, metavar="FILE", help="text file, a prompt a line, or JSONL with `prompt`")
+    taking.set_defaults(command=learning_commands.import_prompts)
     return parser
 
 

@@ -32,6 +32,7 @@ from cogs.room import Room
 from cogs.training import Training
 
 if TYPE_CHECKING:
+    from bot.arms import Arms
     from bot.nightly import Nightly
     from bot.settings import Settings
     from bot.store import Store
@@ -134,16 +135,20 @@ def build_bot(
     model: LoadedModel,
     *,
     nightly: Nightly | None = None,
+    arms: Arms | None = None,
     provenance: Provenance = Provenance.DISCORD,
     draw: random.Random | None = None,
 ) -> EncoreBot:
-    """Build the bot with its services and point discord.py to the addresses of `settings`; `draw` is for tests."""
+    """Build the bot with its services and point discord.py to the addresses of `settings`; `draw` is for tests.
+
+    Without `arms` the base model answers everywhere.
+    """
     if settings.discord_api_base:
         Route.BASE = settings.discord_api_base
     if settings.discord_gateway:
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.discord_gateway)
     discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # Encore never speaks in voice channels
-    responder = Responder(store, model, settings=settings)
+    responder = Responder(store, model, settings=settings, arms=arms)
     return EncoreBot(
         settings, store, model, responder, Ratings(store), nightly=nightly, provenance=provenance, draw=draw
     )

@@ -95,6 +95,7 @@ def _collected(reply: LearnableReply) -> CollectedReply:
         prompt_version=reply.prompt_version,
         provenance=reply.provenance.value,
         completion_text=reply.completion,
+        cut=reply.cut,
         adapter=reply.adapter,
     )
 

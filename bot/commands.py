@@ -32,7 +32,7 @@ from bot.errors import SettingsError, StartError
 from bot.records import Provenance
 
 if TYPE_CHECKING:
-    from bot.composition import Services
+    from bot.composition import NightOptions, Services
     from bot.demo.server import FactsOf
     from bot.doctor import Finding
     from bot.settings import Settings
@@ -46,7 +46,7 @@ _STYLES = {"ok": "green", "notice": "cyan", "warning": "yellow", "error": "bold 
 
 def demo(options: argparse.Namespace, settings: Settings) -> int:
     """Serve the demo page until stopped; its ratings stay in a database of their own."""
-    return _until_stopped(_demo(options, settings))
+    return until_stopped(_demo(options, settings))
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
@@ -56,12 +56,12 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
             "DISCORD_TOKEN: it is empty; put your bot's token into .env (the README says where it comes from), "
             "or try `encore demo`, which needs none."
         )
-    return _until_stopped(_run(settings))
+    return until_stopped(_run(settings))
 
 
 def chat(options: argparse.Namespace, settings: Settings) -> int:
     """Talk in the terminal until /quit, the end of input or a stop."""
-    return _until_stopped(_chat(options, settings))
+    return until_stopped(_chat(options, settings))
 
 
 def doctor(options: argparse.Namespace, settings: Settings) -> int:
@@ -102,14 +102,27 @@ async def _demo(options: argparse.Namespace, settings: Settings) -> None:
     # There is no portal to switch the intent on, and nothing of the real Discord belongs here.
     settings = replace(settings, discord_token="", discord_api_base="", discord_gateway="", message_content_intent=True)
     if not _is_this_machine(options.host):
-        _tell(f"Warning: with --host {options.host} whoever on your network learns the address can join the demo.")
-    async with _opened(settings, folder / "encore.sqlite3", "bot.client", "bot.demo.server") as (store, model):
+        tell(f"Warning: with --host {options.host} whoever on your network learns the address can join the demo.")
+    from bot.composition import NightOptions
+
+    # The members' ids are SimCord's and say nothing of the age of an account.
+    opening = _opened(
+        settings, folder / "encore.sqlite3", "bot.client", "bot.demo.server", nights=NightOptions(snowflakes=False)
+    )
+    async with opening as (store, model, learning):
         from bot.client import build_bot
         from bot.demo.server import serve
 
         try:
             await serve(
-                build_bot(settings, store, model, provenance=Provenance.DEMO),
+                build_bot(
+                    settings,
+                    store,
+                    model,
+                    nightly=learning.nightly,
+                    arms=learning.arms,
+                    provenance=Provenance.DEMO,
+                ),
                 facts=demo_facts(store, model),
                 announce=_announce,
                 host=options.host,
@@ -149,20 +162,21 @@ def demo_facts(store: Store, model: LoadedModel) -> FactsOf:
 
 
 async def _run(settings: Settings) -> None:
-    async with _opened(settings, settings.database, "bot.client", "bot.gateway") as (store, model):
+    async with _opened(settings, settings.database, "bot.client", "bot.gateway") as (store, model, learning):
         from bot import gateway
         from bot.client import build_bot
 
-        await gateway.run(build_bot(settings, store, model), settings.discord_token)
+        bot = build_bot(settings, store, model, nightly=learning.nightly, arms=learning.arms)
+        await gateway.run(bot, settings.discord_token)
 
 
 async def _chat(options: argparse.Namespace, settings: Settings) -> None:
     settings = replace(settings, edit_interval_seconds=_TERMINAL_EDIT_SECONDS)
-    async with _opened(settings, settings.database) as (store, model):
+    async with _opened(settings, settings.database) as (store, model, learning):
         from bot.responder import Responder
         from bot.terminal import HELP, Terminal, converse
 
-        responder = Responder(store, model, settings=settings)
+        responder = Responder(store, model, settings=settings, arms=learning.arms)
         lines = TypedLines(sys.stdin)
         try:
             if lines.isatty():
@@ -175,24 +189,34 @@ async def _chat(options: argparse.Namespace, settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, database: Path, *imports: str) -> AsyncIterator[Services]:
-    """Open the services, show the progress meanwhile, and say which model it is."""
-    from bot.composition import services
+async def _opened(
+    settings: Settings, database: Path, *imports: str, nights: NightOptions | None = None
+) -> AsyncIterator[Services]:
+    """Open the services, show the progress meanwhile, and say which model and adapter answer."""
+    from bot.composition import NightOptions, services
     from models.spec import EMBEDDED_NOTE
 
     async with AsyncExitStack() as stack:
         with ModelProgress() as progress:
-            opening = services(settings, database=database, progress=progress.report, imports=imports)
+            opening = services(
+                settings,
+                database=database,
+                progress=progress.report,
+                imports=imports,
+                nights=nights or NightOptions(),
+            )
             opened = await stack.enter_async_context(opening)
         if not logging.getLogger("models").isEnabledFor(logging.INFO):  # else the log has it
             info = opened.model.engine.info
-            _tell(f"Model: {info.model} ({info.quantization}) on {info.device}; {info.reason}.")
+            tell(f"Model: {info.model} ({info.quantization}) on {info.device}; {info.reason}.")
+            for name in opened.model.engine.adapters:
+                tell(f"Adapter: {name}")
         if settings.model == "embedded":
-            _tell(EMBEDDED_NOTE)
+            tell(EMBEDDED_NOTE)
         yield opened
 
 
-def _until_stopped(work: Coroutine[Any, Any, None]) -> int:
+def until_stopped(work: Coroutine[Any, Any, None]) -> int:
     """Run `work` to its end; Ctrl+C or SIGTERM lets it close in order, a second one ends the process at once."""
     stopped = False
 
@@ -206,7 +230,7 @@ def _until_stopped(work: Coroutine[Any, Any, None]) -> int:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
             task.cancel()
-            _tell("Stopping ...")
+            tell("Stopping ...")
 
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
@@ -225,7 +249,7 @@ def _announce(address: str) -> None:
     print(f"The demo is open at {address}\nPress Ctrl+C to stop it.", flush=True)
 
 
-def _tell(sentence: str) -> None:
+def tell(sentence: str) -> None:
     """Say something on stderr; where nobody reads any more (`encore demo 2>&1 | head`), nothing is lost."""
     with contextlib.suppress(OSError):
         print(sentence, file=sys.stderr, flush=True)

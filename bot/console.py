@@ -13,7 +13,18 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from bot.learning_records import NightProgress
 
 # Stages without bytes to count, with how long they take.
 _SLOW_STAGES = {"Converting the tokenizer": " (once for each model, 10 to 30 seconds)"}
@@ -78,6 +89,55 @@ class ModelProgress:
         self._tasks[stage] = TaskID(-1)
         size = f" ({total / 1_000_000:.0f} MB)" if total > 1 else _SLOW_STAGES.get(stage, "")
         self._console.print(f"{stage}{size} ...", highlight=False)
+
+
+class NightBar:
+    """Shows a night's progress: a bar for each step in a terminal, a line a step elsewhere."""
+
+    def __init__(self, out: TextIO | None = None) -> None:
+        self._console = Console(file=out or sys.stderr)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+        )
+        self._task: TaskID | None = None
+        self._step = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end_step()
+        if self._bars.live.is_started:
+            self._bars.stop()
+
+    def report(self, progress: NightProgress) -> None:
+        """Take note of where the night is."""
+        if progress.step != self._step:
+            self._end_step()
+            self._step = progress.step
+            if self._console.is_terminal:
+                self._bars.start()
+                self._task = self._bars.add_task("", total=None, count="")
+            else:
+                self._console.print(progress.sentence, highlight=False, markup=False)
+        if self._task is not None:
+            total = progress.total or None
+            count = f"{progress.done}/{progress.total}" if total else ""
+            told = escape(progress.sentence)
+            self._bars.update(self._task, description=told, completed=progress.done, total=total, count=count)
+
+    def _end_step(self) -> None:
+        if self._task is not None:
+            task = self._bars.tasks[self._bars.task_ids.index(self._task)]
+            self._bars.update(self._task, total=task.total or 1, completed=task.total or 1)
+            self._bars.stop_task(self._task)
+            self._task = None
 
 
 class TypedLines:

@@ -185,7 +185,7 @@ class NightWork:
         try:
             await self._promotion.promote(night.adapter, last_check=lambda: self._require_standing(night))
         except _TakenBack as error:
-            await asyncio.to_thread(self._promotion.discard, night.adapter)
+            await self._promotion.discard(night.adapter)
             return _not_promoted(replace(night, adapter=None), NightOutcome.RETRACTED, str(error))
         return night
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.errors import AdapterChangeRefused, StoreError
 from bot.night_job import judge_canary
 from models.arms import SHARES, CanaryRating, CanaryVerdict, Decision
-from models.errors import ModelError
+from models.errors import AdapterRefused, ModelError
 
 if TYPE_CHECKING:
     from bot.store import Store
@@ -82,7 +82,10 @@ class Promotion:
         """
         since = self._clock()
         async with self._changing:
-            await self._change(lambda: self._adapters.promote(name, share=self._share, since=since), {name}, last_check)
+            required = {name} | needed(self.serving)
+            await self._change(
+                lambda: self._adapters.promote(name, share=self._share, since=since), required, last_check
+            )
             self.verdict, self._judged = None, []
             try:
                 await asyncio.to_thread(self._adapters.prune, self._keep)
@@ -95,13 +98,21 @@ class Promotion:
             before = self.serving
             try:
                 name = self._adapters.before() if to is None else None if to == BASE else to
-                await self._change(lambda: self._adapters.rollback(name), {name} - {None})
+                await self._change(lambda: self._adapters.rollback(name), {name} if name else set())
             except ModelError as error:
                 raise AdapterChangeRefused(str(error)) from error
             self.verdict = None
             detail = {"from": before.adapter, "canary": before.canary and before.canary.adapter, "to": name}
-            await self._store.add_audit(None, actor_id, "learning rollback", detail)
+            await self._audit(actor_id, "learning rollback", detail)
             return self.serving
+
+    async def discard(self, name: str) -> None:
+        """Remove an adapter that was installed and isn't to be served, so that what it learned from is gone with it."""
+        try:
+            await asyncio.to_thread(self._adapters.remove, name)
+        except (ModelError, OSError) as error:
+            log.warning("the adapter %s could not be removed: %s", name, error)
+            self.warnings.append(f"The adapter {name} rests on a rating that was taken back; remove its folder.")
 
     async def watch(self) -> CanaryVerdict | None:
         """Judge the canary and act: keep it for everyone, or roll it back. None: none runs, or it can't be judged."""
@@ -142,19 +153,23 @@ class Promotion:
         if not keep:
             self.warnings.append(f"The canary {canary.adapter} was rolled back.{told}")
         detail = {"canary": canary.adapter, "kept": keep, "sentence": told.strip()}
+        await self._audit(_NOBODY, "learning canary", detail)
+
+    async def _audit(self, actor_id: int, action: str, detail: Mapping[str, object]) -> None:
+        """Keep who changed what is served. It is changed already: a store that fails now must not deny that."""
         try:
-            await self._store.add_audit(None, _NOBODY, "learning canary", detail)
+            await self._store.add_audit(None, actor_id, action, detail)
         except StoreError as error:
-            log.warning("the end of the canary %s is not in the audit: %s", canary.adapter, error)
+            log.warning("%s %s is not in the audit: %s", action, detail, error)
 
     async def _change(
         self,
         write: Callable[[], Serving],
-        more: set[str],
+        required: set[str],
         last_check: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Load what will be served, move the pointer, then let replies follow; cancelled, it is done nevertheless."""
-        change = asyncio.ensure_future(self._load_and_write(write, more, last_check))
+        change = asyncio.ensure_future(self._load_and_write(write, required, last_check))
         try:
             await asyncio.shield(change)
         except asyncio.CancelledError:
@@ -162,18 +177,33 @@ class Promotion:
             raise
 
     async def _load_and_write(
-        self, write: Callable[[], Serving], more: set[str], last_check: Callable[[], Awaitable[None]] | None
+        self, write: Callable[[], Serving], required: set[str], last_check: Callable[[], Awaitable[None]] | None
     ) -> None:
-        now = self._clock()
-        self._served_until |= dict.fromkeys(needed(self.serving), now)
-        lingering = {name for name, at in self._served_until.items() if 0 <= now - at <= _LINGER_SECONDS}
-        if self._engine is not None and not more <= set(self._engine.adapters):
-            wanted = needed(self.serving) | lingering | more
-            paths = {name: self._adapters.gguf(name) for name in sorted(wanted)}
-            await self._engine.swap(paths)
+        if self._engine is not None:
+            self._served_until |= dict.fromkeys(needed(self.serving), self._clock())
+            if not required <= set(self._engine.adapters):
+                await self._engine.swap(await asyncio.to_thread(self._paths, required))
         if last_check is not None:
             await last_check()
-        self.serving = await asyncio.to_thread(write)
+        try:
+            self.serving = await asyncio.to_thread(write)
+        except OSError as error:
+            raise AdapterRefused(f"{self.folder} can't be written ({error.strerror}); make room there.") from error
+
+    def _paths(self, required: set[str]) -> dict[str, Path]:
+        """Return the files of what must be loaded, and of what replies in the queue may still name, if it can be had.
+
+        A damaged adapter must not stand in the way of the rollback from it.
+        """
+        now = self._clock()
+        paths = {name: self._adapters.gguf(name) for name in sorted(required)}
+        for name, at in self._served_until.items():
+            if name not in paths and 0 <= now - at <= _LINGER_SECONDS:
+                try:
+                    paths[name] = self._adapters.gguf(name)
+                except AdapterRefused as error:
+                    log.warning("what waits for the adapter %s will fail: %s", name, error)
+        return paths
 
 
 def needed(serving: Serving) -> set[str]:

@@ -23,6 +23,7 @@ from models.errors import EngineFailed, ModelError, PromptTooLong
 from models.types import Finish, FinishReason, Piece, Request
 
 if TYPE_CHECKING:
+    from bot.arms import Arms
     from bot.settings import Settings
     from bot.store import Store
     from models.loading import LoadedModel
@@ -84,9 +85,18 @@ class _Answer:
 class Responder:
     """Answer asks, one row each; nothing is answered twice."""
 
-    def __init__(self, store: Store, model: LoadedModel, *, settings: Settings, character: str = "Encore") -> None:
+    def __init__(
+        self,
+        store: Store,
+        model: LoadedModel,
+        *,
+        settings: Settings,
+        character: str = "Encore",
+        arms: Arms | None = None,
+    ) -> None:
         self._store = store
         self._model = model
+        self._arms = arms  # None: the base answers everywhere
         self._settings = settings
         self._conversations = Conversations(model.prompts, character=character, most_messages=settings.history_messages)
         self._pacers = Pacers(settings.edit_interval_seconds)
@@ -153,6 +163,23 @@ class Responder:
 
         return await self._run(reply_id, ask, compose, surface, server)
 
+    async def again(self, ask: Ask, previous: Reply, surface: Surface, server: ServerSettings) -> Reply | None:
+        """Answer the exact prompt of `previous` once more, as a reply of its own; None when already done.
+
+        Nothing that was said since comes into it: replies to the operator's prompts stay free of members' words.
+        """
+        reply_id = await self._store.claim_reply(ask)
+        if reply_id is None:
+            return None
+
+        async def compose() -> Composed:
+            if previous.prompt is None:
+                raise PromptTooLong("This reply never started, so there is no other version of it to make.")
+            stop = stop_strings(labels_in(self._model.tokenizer.decode(previous.prompt.token_ids)))
+            return Composed(previous.prompt, stop if ask.guild_id is not None else ())
+
+        return await self._run(reply_id, ask, compose, surface, server)
+
     def stop(self, reply_id: int) -> bool:
         """Stop a reply on a member's wish; return whether it was under way."""
         running = self._running.get(reply_id)
@@ -208,10 +235,13 @@ class Responder:
             try:
                 composed = await compose()
                 dropped = composed.newly_dropped
-                request = self._request(composed, ask, server)
+                choice = await self._arms.place(ask) if self._arms else None
+                request = self._request(composed, ask, server, choice.adapter if choice else None)
                 if self._model.prompts.opens_reasoning(request.prompt_token_ids):
                     answer.completion = "<think>"  # the template wrote the tag, so the model will not
-                await self._store.start_reply(reply_id, composed.prompt, self._generation(request))
+                generation = self._generation(request)
+                placement = choice.placement if choice else None
+                await self._store.start_reply(reply_id, composed.prompt, generation, placement)
                 await self._stream(request, running, answer, shown)
             except EngineFailed:
                 log.exception("reply %s: the engine failed", reply_id)
@@ -233,14 +263,15 @@ class Responder:
             if not self._running:
                 self._idle.set()
 
-    def _request(self, composed: Composed, ask: Ask, server: ServerSettings) -> Request:
+    def _request(self, composed: Composed, ask: Ask, server: ServerSettings, adapter: str | None) -> Request:
         room = self._model.engine.info.context_tokens - len(composed.prompt.token_ids)
         if room < _SMALLEST_ROOM:
             raise PromptTooLong("There is no room left to go on with this; start a new message instead.")
         sampling = replace(server.sampling, max_new_tokens=min(server.sampling.max_new_tokens, room))
         # A server's seed makes the same prompt give the same answer; each regeneration still differs from the last.
         seed = secrets.randbelow(2**31) if server.seed is None else (server.seed + ask.variant) % 2**31
-        return Request(composed.prompt.token_ids, sampling, seed, composed.stop, lane=str(ask.channel_id))
+        lane = str(ask.channel_id)
+        return Request(composed.prompt.token_ids, sampling, seed, composed.stop, lane=lane, adapter=adapter)
 
     def _generation(self, request: Request) -> Generation:
         info = self._model.engine.info

@@ -18,12 +18,12 @@ _NIGHT_COLUMNS = (
     " sentences, warnings, figures"
 )
 _FROZEN = "learning_frozen"  # its name in the meta table
-# The one question of what a night may learn from. A reply that was cut teaches to stop in the middle of a sentence, so
-# only ended ones count; one that nobody said anything of teaches nothing.
+# The one question of what a night may learn from. One that nobody said anything of teaches nothing; one that was cut at
+# the limit of its length is marked, as it must not teach to stop in the middle of a sentence.
 _LEARNABLE = """
     SELECT replies.id, coalesce(arms.conversation, 'message:' || asked_message_id), asked_message_id, variant,
         replies.created_at, member_id, nullif(guild_id, 0), provenance, prompt_version, adapter, completion,
-        prompt_token_ids, completion_token_ids, gold.good,
+        prompt_token_ids, completion_token_ids, finish_reason = 'length', gold.good,
         (SELECT json_group_array(json_array(votes.member_id, value, rated_at)) FROM votes WHERE reply_id = replies.id),
         (SELECT json_group_array(json_array(corrections.member_id, corrected_at))
             FROM corrections WHERE reply_id = replies.id),
@@ -31,7 +31,7 @@ _LEARNABLE = """
             FROM comparisons WHERE reply_b = replies.id)
     FROM replies LEFT JOIN arms ON arms.reply_id = replies.id LEFT JOIN gold ON gold.reply_id = replies.id
     WHERE provenance IN (SELECT value FROM json_each(?1)) AND model_sha256 = ?2 AND prompt_version = ?3
-        AND state = 'done' AND finish_reason = 'end' AND length(completion_token_ids) > 0
+        AND state = 'done' AND finish_reason IN ('end', 'length') AND length(completion_token_ids) > 0
         AND (gold.good IS NOT NULL OR EXISTS (SELECT 1 FROM ratings WHERE reply_id = replies.id)
             OR EXISTS (SELECT 1 FROM corrections WHERE reply_id = replies.id)
             OR EXISTS (SELECT 1 FROM comparisons WHERE reply_b = replies.id)
@@ -70,6 +70,7 @@ class LearnableReply:
     completion: str
     prompt_token_ids: tuple[int, ...]
     completion_token_ids: tuple[int, ...]
+    cut: bool  # it broke off at the limit of its length
     gold: bool | None
     votes: tuple[Said, ...]
     corrections: tuple[tuple[int, float], ...]
@@ -265,7 +266,7 @@ def _night(row: Sequence[Any]) -> Night:
 
 def _learnable(row: Sequence[Any]) -> LearnableReply:
     reply_id, conversation, asked, variant, created_at, author_id, guild_id, provenance, version, adapter = row[:10]
-    completion, prompt, completed, gold, votes, corrections, comparisons = row[10:]
+    completion, prompt, completed, cut, gold, votes, corrections, comparisons = row[10:]
     return LearnableReply(
         reply_id=reply_id,
         conversation_id=conversation,
@@ -280,6 +281,7 @@ def _learnable(row: Sequence[Any]) -> LearnableReply:
         completion=completion,
         prompt_token_ids=rows.unpack_tokens(prompt),
         completion_token_ids=rows.unpack_tokens(completed),
+        cut=bool(cut),
         gold=None if gold is None else bool(gold),
         votes=tuple(Said(*said) for said in sorted(json.loads(votes))),
         corrections=tuple((member, at) for member, at in sorted(json.loads(corrections))),

@@ -46,8 +46,14 @@ async def test_only_what_did_not_come_through_discord_is_collected(store: Store,
     assert [r.reply_id for r in found] == ([] if provenance is Provenance.DISCORD else [reply])
 
 
-async def test_what_was_cut_broken_of_another_model_or_not_rated_is_left_out(store: Store) -> None:
-    await vote(store, await ended_reply(store, finish_reason="length"), 2)
+async def test_what_was_cut_at_its_limit_is_marked(store: Store) -> None:
+    cut, ended = await ended_reply(store, finish_reason="length"), await ended_reply(store)
+    for reply in (cut, ended):
+        await vote(store, reply, 2)
+    assert [(r.reply_id, r.cut) for r in (await collected(store)).snapshot.replies] == [(cut, True), (ended, False)]
+
+
+async def test_what_was_broken_off_of_another_model_or_not_rated_is_left_out(store: Store) -> None:
     await vote(store, await ended_reply(store, state=ReplyState.STOPPED), 2)
     await vote(store, await ended_reply(store, model_sha256="ef" * 32), 2)
     await ended_reply(store)
@@ -77,7 +83,9 @@ async def test_a_correction_is_a_vote_against_and_its_words_are_nowhere(store: S
     await vote(store, also, 2, 1.0)
     await store.add_correction(Correction(also, 2, ("tone",), "", "SECRET WORDS"))
     snapshot = (await collected(store)).snapshot
-    assert {(v.reply_id, v.value) for v in snapshot.votes} == {(reply, -1.0), (also, 1.0)}, "what was said itself counts"
+    assert {(v.reply_id, v.value) for v in snapshot.votes} == {(reply, -1.0), (also, 1.0)}, (
+        "what was said itself counts"
+    )
     write_snapshot(tmp_path / "examples.jsonl", snapshot)
     assert "SECRET" not in (tmp_path / "examples.jsonl").read_text()
 

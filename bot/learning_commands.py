@@ -1,0 +1,136 @@
+"""What the commands of learning do: `encore night`, `import`, `prompts import` and `rollback`.
+
+As `bot.commands`: heavy modules are imported inside, errors are `__main__`'s to tell. They need the data folder to
+themselves; where Encore runs on it, they name the slash command that does the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bot.commands import tell, until_stopped
+from bot.console import ModelProgress, NightBar
+from bot.errors import StartError, StoreBusy
+from bot.learning_records import Cause, Night, NightState
+
+if TYPE_CHECKING:
+    from bot.composition import Learning
+    from bot.settings import Settings
+    from bot.store import Store
+
+_OPERATOR = 0  # the actor of what is done at the terminal
+
+
+def night(options: argparse.Namespace, settings: Settings) -> int:
+    """Run one night; 0 when it came to an end, promoted or not, 1 when it failed."""
+    ended: list[Night] = []
+
+    async def work() -> None:
+        async with _learning(settings, "/training run") as learning:
+            with NightBar() as bar:
+                ended.append(await learning.nightly.run(Cause.COMMAND, bar.report))
+            _tell_night(ended[0], learning.nightly.report(ended[0]))
+
+    until_stopped(work())
+    return 0 if ended and ended[0].state is NightState.FINISHED else 1
+
+
+def rollback(options: argparse.Namespace, settings: Settings) -> int:
+    """Serve an adapter again."""
+    asyncio.run(_rollback(options.adapter, settings))
+    return 0
+
+
+def import_file(options: argparse.Namespace, settings: Settings) -> int:
+    """Take rated replies and pairs from a file, all or none."""
+    asyncio.run(_import_file(options.file, settings))
+    return 0
+
+
+def import_prompts(options: argparse.Namespace, settings: Settings) -> int:
+    """Take prompts for the rating rooms from a file, all or none."""
+    asyncio.run(_import_prompts(options.file, settings))
+    return 0
+
+
+async def _rollback(to: str | None, settings: Settings) -> None:
+    async with _learning(settings, "/training rollback") as learning:
+        serving = await learning.nightly.rollback(to, _OPERATOR)
+    print(f"From the next start on, {serving.adapter or 'the model without an adapter'} answers.")
+
+
+async def _import_file(path: Path, settings: Settings) -> None:
+    from bot.importer import read_import
+    from models.prompt import PROMPT_VERSION, PromptBuilder
+    from models.spec import resolve
+    from models.tokenizer import prepare
+
+    async with _store(settings, "stop it, and import again") as store:
+        with ModelProgress() as progress:
+            spec = await asyncio.to_thread(resolve, settings.model, settings.models_dir, progress=progress.report)
+            tokenizer = await asyncio.to_thread(prepare, spec, settings.models_dir, progress=progress.report)
+        imported = await asyncio.to_thread(
+            read_import,
+            path,
+            tokenizer,
+            PromptBuilder(tokenizer),
+            system=settings.system_prompt,
+            context_tokens=settings.context_tokens,
+        )
+        new = await store.add_import(imported, model=spec.name, model_sha256=spec.sha256, prompt_version=PROMPT_VERSION)
+    if imported.ignored_keys:
+        tell(f"Ignored keys: {', '.join(imported.ignored_keys)}.")
+    if new:
+        counts = f"{imported.lines:,} lines: {len(imported.replies):,} replies, {imported.pairs:,} pairs"
+        print(f"Imported {path}, {counts}. The next night may learn from them.")
+    else:
+        print(f"{path} was imported before; nothing was added.")
+
+
+async def _import_prompts(path: Path, settings: Settings) -> None:
+    from bot.importer import read_prompts
+
+    prompts = await asyncio.to_thread(read_prompts, path)
+    async with _store(settings, "stop it, and import again") as store:
+        added = await store.add_prompts(prompts)
+        total, _ = await store.count_prompts()
+    print(f"Added {added:,} prompts of {path}; there are {total:,} now. /room start lets members rate the answers.")
+
+
+def _tell_night(ended: Night, report: Path | None) -> None:
+    outcome = ended.outcome.value if ended.outcome else ended.state.value
+    print(f"Night {ended.id}: {outcome}.")
+    for sentence in (*ended.sentences, *ended.warnings):
+        print(f"- {sentence}")
+    if ended.more_ratings_needed:
+        print(f"- About {ended.more_ratings_needed:,} more ratings would settle it.")
+    if report is not None:
+        print(f"The report is {report}")
+
+
+@asynccontextmanager
+async def _learning(settings: Settings, slash_command: str) -> AsyncIterator[Learning]:
+    from bot.composition import learning
+
+    async with _store(settings, f"use {slash_command} there, or stop it") as store:
+        with ModelProgress() as progress:
+            opened = await learning(settings, store, database=settings.database, progress=progress.report)
+        yield opened
+
+
+@asynccontextmanager
+async def _store(settings: Settings, remedy: str) -> AsyncIterator[Store]:
+    """Open the store; raises StartError with `remedy` where another Encore has it."""
+    from bot.store import Store
+
+    try:
+        store = await Store.open(settings.database)
+    except StoreBusy as error:
+        raise StartError(f"Encore runs on {settings.data_dir}: {remedy}.") from error
+    async with store:
+        yield store
