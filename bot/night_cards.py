@@ -174,7 +174,7 @@ def _outcome(night: Night) -> str:
 def _next(now: NightStatus) -> str:
     if now.next_at is not None:
         return f"<t:{int(now.next_at)}:f>, <t:{int(now.next_at)}:R>"
-    return "none while learning is frozen" if now.frozen else "none is planned (NIGHT_HOUR is off); /training run"
+    return "none while learning is frozen" if now.frozen else "none is planned: NIGHT_HOUR is off, or I can't learn"
 
 
 def _bar(done: int, total: int) -> str:

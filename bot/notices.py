@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 _GONE = (discord.NotFound, discord.Forbidden)
 _FAILURES = (discord.HTTPException, aiohttp.ClientError, OSError)
 _KEY = "night_status_messages"  # in the store's meta table: where the running night shows, for the next process
+# A night may take hours, and Discord limits edits of messages that are older than one: after ten minutes, fewer.
+_QUICK_ROUNDS, _SLOWER = 150, 20
 _FILE_BYTES = 8 * 2**20  # Discord takes 10 MB
 _COLOURS = {
     Tone.PLAIN: discord.Colour.from_rgb(122, 92, 214),
@@ -120,7 +123,7 @@ class Notices:
 
 
 class LiveStatus:
-    """Shows one night while it runs: latest wins, at most one round of edits every `pause_seconds`.
+    """Shows one night while it runs: latest wins, at most one round of edits every `pause_seconds`, later fewer.
 
     Nothing stands anywhere before the first progress. A message that a moderator deletes is not posted again.
     """
@@ -161,7 +164,7 @@ class LiveStatus:
         await asyncio.gather(self._pump, return_exceptions=True)
 
     async def _run(self) -> None:
-        while True:
+        for rounds in itertools.count(1):
             await self._dirty.wait()
             async with self._showing:
                 self._dirty.clear()
@@ -170,7 +173,7 @@ class LiveStatus:
                     await self._show(self._latest)
                 except Exception:  # a night is not less learned for it
                     log.exception("the status of a night could not be shown")
-            await self._sleep(self._pause_seconds)
+            await self._sleep(self._pause_seconds * (1 if rounds < _QUICK_ROUNDS else _SLOWER))
 
     async def _show(self, progress: NightProgress) -> None:
         card = night_cards.progress(progress)

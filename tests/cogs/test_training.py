@@ -27,6 +27,7 @@ from tests.cogs.rating import said
 from tests.world import World, live_world
 
 CLOCK, WATCH, TROUBLE = 60.0, 300.0, 900.0  # what the shift sleeps
+SLOW = 80.0  # between two edits of a long night
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360606060000000050001"
     "a5f645400000000049454e44ae426082"
@@ -146,7 +147,7 @@ async def test_status_before_the_first_night(world: World, nightly: FakeNightly)
     nightly.serving, nightly.next_at = Serving(), None
     shown = fields(await run(world, "training status"))
     assert shown["Serving"] == "the base model"
-    assert shown["Next night"] == "none is planned (NIGHT_HOUR is off); /training run"
+    assert shown["Next night"] == "none is planned: NIGHT_HOUR is off, or I can't learn"
     assert shown["Last night"] == "There was none yet."
 
 
@@ -266,6 +267,26 @@ async def test_status_message_is_edited_and_the_latest_word_wins(
     edits = [r for r in world.env.http_requests if r.method == "PATCH" and r.path.endswith(f"/messages/{message.id}")]
     assert len(edits) <= 3
     assert len(world.replies("mod-room")) == 1
+    nightly.end(night())
+    await world.eventually(lambda: embed_of(message).title == "Night 2026-11-24 has ended")
+
+
+async def test_status_message_of_a_long_night_is_edited_less_often(
+    world: World, nightly: FakeNightly, steps: Steps, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("bot.notices._QUICK_ROUNDS", 3)
+    await choose_mod_room(world)
+    await begin(world, nightly)
+    (message,) = await world.eventually(lambda: world.replies("mod-room"))
+    for done in (1, 2):
+        nightly.tell("Training by thumbs.", done, 200)
+        await world.eventually(lambda done=done: f"{done} of 200" in str(embed_of(message).description))
+    await world.eventually(lambda: steps.waits(SLOW))
+    nightly.tell("Training by thumbs.", 3, 200)
+    await world.quiet(0.03)
+    assert "2 of 200" in str(embed_of(message).description)
+    steps.let_go(SLOW)
+    await world.eventually(lambda: "3 of 200" in str(embed_of(message).description))
     nightly.end(night())
     await world.eventually(lambda: embed_of(message).title == "Night 2026-11-24 has ended")
 
