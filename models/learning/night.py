@@ -51,10 +51,6 @@ class ModelChanged(ModelError):
     """The base model isn't the one that the ratings are of."""
 
 
-class RulesUnknown(ModelError):
-    """The job replaces a rule that there isn't."""
-
-
 class NightRuns(ModelError):
     """Another process is at this night."""
 
@@ -170,7 +166,7 @@ def _rules(job: Job) -> Rules:
     try:
         return Rules(**job.gate_rules)
     except TypeError as error:
-        raise RulesUnknown(f"The job replaces a rule that there isn't ({error}); run the night again.") from error
+        raise JobDamaged(f"The job replaces a rule that there isn't ({error}); run the night again.") from error
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from models.fetch import sha256_of
+from models.learning import generations
+from models.learning.context import Context
 from models.learning.examples import RaterFacts, Vote
+from models.learning.files import write_bytes
+from models.learning.fixed_prompts import leading_prompts, neutral_prompts
+from models.learning.generations import GeneratedReply
 from models.learning.job import SNAPSHOT, Job, write_job
 from models.learning.snapshot import CollectedPair, CollectedReply, Snapshot, write_snapshot
 from models.prompt import PROMPT_VERSION
@@ -19,7 +25,18 @@ NOW = 1_790_000_000.0
 HOUR = 3600.0
 
 QUICK: dict[str, Any] = {"rank": 4, "alpha": 8, "learning_rate": 5e-3, "epochs": 2, "checkpoint_every": 4}
-LENIENT: dict[str, Any] = {"min_effective_replies": 16.0, "min_replies_of_a_class": 6}
+LENIENT: dict[str, Any] = {"min_effective_replies": 16.0, "min_replies_of_a_class": 6, "resamples": 200}
+# A tiny model that learned a taste in seconds has forgotten what little it knew, and talks in circles as before.
+PROMOTING: dict[str, Any] = {
+    **LENIENT,
+    "max_anchor_rise": 100.0,
+    "max_length_ratio": 100.0,
+    "min_length_ratio": 0.0,
+    "toxicity_level": 0.0,
+    "repetition_level": 0.0,
+    "sycophancy_level": 0.0,
+    "max_positives_fall": 100.0,
+}
 
 
 def reply(reply_id: int, **changes: object) -> CollectedReply:
@@ -67,10 +84,13 @@ def small_snapshot() -> Snapshot:
     )
 
 
-def tasteful_snapshot(replies: int = 120, *, raters: int = 16, seed: int = 0, pairs: int = 0) -> Snapshot:
+def tasteful_snapshot(
+    replies: int = 120, *, raters: int = 16, seed: int = 0, pairs: int = 0, taste: bool = True
+) -> Snapshot:
     """Return replies with a taste in them, for a model of 256 tokens or more: the good ones begin with 70, bad with 80.
 
-    The raters are right seven times in eight. Pairs are of a reply and one more to its prompt that begins otherwise.
+    Without `taste` they all begin with 70. The raters are right seven times in eight. Pairs are of a reply and one more
+    to its prompt that begins otherwise.
     """
     draw = random.Random(seed)
     shown, good = [], []
@@ -78,7 +98,7 @@ def tasteful_snapshot(replies: int = 120, *, raters: int = 16, seed: int = 0, pa
         prompt = (1, *(draw.randrange(20, 60) for _ in range(6)), 2)
         rest = tuple(draw.randrange(20, 60) for _ in range(draw.randrange(3, 9)))
         good.append(number % 2 == 0)
-        ids = (70 if good[-1] else 80, *rest)
+        ids = (70 if good[-1] or not taste else 80, *rest)
         shown.append(reply(number, prompt_token_ids=prompt, completion_token_ids=ids))
     rivals = []
     for number in range(pairs):
@@ -120,4 +140,18 @@ def make_night(folder: Path, gguf: Path, snapshot: Snapshot, **changes: Any) -> 
     )
     job = replace(made, **changes)
     write_job(folder, job)
+    keep_base_replies(folder, job)
     return job
+
+
+def keep_base_replies(folder: Path, job: Job) -> None:
+    """Keep replies of many words for the base, as if it had written them: a tiny random model repeats one or two."""
+    context = Context(folder, job, say=lambda progress: None)
+    path = job.models_dir / "base-replies" / f"{job.model_sha256[:16]}.jsonl"
+    if path.exists() or not job.model_path.exists():
+        return
+    draw = random.Random(0)
+    count = len(neutral_prompts()) + len(leading_prompts())
+    written = [GeneratedReply("fine", tuple(draw.sample(range(20, 60), 20)), ended=True) for _ in range(count)]
+    lines = [{"of": generations._identity(context, None)}, *(asdict(reply) for reply in written)]
+    write_bytes(path, "".join(json.dumps(line) + "\n" for line in lines).encode())

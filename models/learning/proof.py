@@ -1,0 +1,144 @@
+"""The half of a night that needs the model: train the candidates, prove one of them, install it.
+
+Owns the order of these steps and that a candidate which breaks is left out while the others go on. Training,
+conversion, evidence, verdict and report are their modules'; the night's process alone imports them.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from models.adapters import Adapters
+from models.errors import ModelError
+from models.learning import gate
+from models.learning.candidates import candidates, train_all
+from models.learning.evaluate import evidence_of, replies_of
+from models.learning.files import write_json
+from models.learning.fixed_prompts import neutral_prompts
+from models.learning.generations import anchor_texts, base_replies
+from models.learning.job import JobDamaged, Result
+from models.learning.outcome import concluded, scorecard, told
+from models.learning.staging import seal_candidate, stage_all, staged_folder
+from models.learning.train import TrainRules
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from models.learning.candidates import Candidate
+    from models.learning.context import Context
+    from models.learning.job import Job
+    from models.learning.parity import ParityReport
+    from models.learning.raters import RaterReport
+    from models.learning.sides import Sides
+    from models.learning.snapshot import Snapshot
+    from models.learning.verdict import Rules
+
+log = logging.getLogger(__name__)
+
+SCORECARD = "scorecard.json"
+_EXAMPLES = 3
+
+
+class NoCandidate(ModelError):
+    """Nothing came through training and conversion."""
+
+
+def learn(context: Context, snapshot: Snapshot, report: RaterReport, sides: Sides, rules: Rules) -> Result:
+    """Train, prove, and install what is proven. Raises ModelError, OSError."""
+    job = context.job
+    torch.set_num_threads(job.threads)
+    train_rules = _train_rules(job)
+
+    context.begin("base", "Reading the model for learning, and what it writes unlearned.")
+    context.base  # noqa: B018 - the first time takes a minute, which is no training's
+    anchors = anchor_texts(context, base_replies(context))
+
+    tried = candidates(context, sides)
+    context.begin("train", f"Training {len(tried)} candidates on {len(sides.training)} replies.")
+    trained = train_all(context, tried, sides, anchors.training, train_rules)
+
+    context.begin("convert", f"Converting {len(trained)} candidates to what serves, and comparing.")
+    parity = stage_all(context, trained)
+    _require_any(tried, parity)
+
+    context.begin("evaluate", "Measuring the candidates on the replies that were held out.")
+    served = job.adapters_dir / job.incumbent if job.incumbent else None
+    evidence = {
+        candidate: evidence_of(
+            context,
+            staged_folder(context, candidate),
+            served,
+            snapshot=snapshot,
+            report=report,
+            sides=sides,
+            rules=train_rules,
+        )
+        for candidate in parity
+    }
+
+    context.begin("gate", "Judging the candidates.")
+    judged = list(evidence)
+    choice = gate.choose(list(evidence.values()), rules=rules)
+    cards = {
+        candidate: scorecard(verdict, asdict(parity[candidate]))
+        for candidate, verdict in zip(judged, choice.verdicts, strict=True)
+    }
+    dropped = [sentence for candidate in tried if (sentence := candidate.dropped)]
+    result = concluded(
+        choice, judged, trained, sides.figures, incumbent=job.incumbent, warnings=[*_left_out(sides), *dropped]
+    )
+    card = {
+        "night": job.night_id,
+        "incumbent": job.incumbent,
+        "promoted": result.adapter,
+        "candidates": {candidate.name: card for candidate, card in cards.items()},
+    }
+    examples = _examples(context, judged[told(choice)], served)
+    result = replace(
+        result,
+        figures={**result.figures, "candidates": len(tried), "examples": examples},
+        files={SCORECARD: write_json(context.folder / SCORECARD, card)},
+    )
+
+    if choice.promoted is not None:
+        context.begin("install", "Installing the adapter that was proven.")
+        best = judged[choice.promoted]
+        Adapters(job.adapters_dir, job.model_sha256).install(
+            seal_candidate(context, best, sides, train_rules, cards[best])
+        )
+
+    return result
+
+
+def _examples(context: Context, candidate: Candidate, incumbent: Path | None) -> list[dict[str, str]]:
+    """Return what was and what would be answered to some fixed prompts: the first ones where the two differ."""
+    before = replies_of(context, incumbent).neutral
+    after = replies_of(context, staged_folder(context, candidate)).neutral
+    rows = [
+        {"prompt": prompt.text, "before": old.text, "after": new.text}
+        for prompt, old, new in zip(neutral_prompts(), before, after, strict=True)
+        if old.text != new.text
+    ]
+    return rows[:_EXAMPLES]
+
+
+def _require_any(tried: Sequence[Candidate], parity: Mapping[Candidate, ParityReport]) -> None:
+    if not parity:
+        raise NoCandidate(" ".join(["Nothing came through training.", *(one.dropped or "" for one in tried)]))
+
+
+def _left_out(sides: Sides) -> list[str]:
+    unsafe = sides.figures["left_out_unsafe"]
+    return [f"{unsafe} replies that were rated good are unsafe by the filter; they were left out."] if unsafe else []
+
+
+def _train_rules(job: Job) -> TrainRules:
+    try:
+        return TrainRules(**job.train_rules)
+    except TypeError as error:
+        raise JobDamaged(f"The job replaces a rule that there isn't ({error}); run the night again.") from error
