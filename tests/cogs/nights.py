@@ -1,9 +1,10 @@
-"""A Nightly that does as a test says, for the cog that shows it."""
+"""A Nightly that does as a test says, a live world around it, and what moderators do there."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,16 @@ from typing import Any
 from bot.errors import AdapterChangeRefused, NightRefused, NightRunning
 from bot.learning_records import Cause, Night, NightOutcome, NightProgress, NightState
 from bot.nightly import Compared, NightStatus
+from cogs.training import Training
 from models.arms import CanaryVerdict, Decision
+from tests.cogs.commands import embed_of
+from tests.world import World, live_world
 
 BEGAN = 1_795_000_000.0
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360606060000000050001"
+    "a5f645400000000049454e44ae426082"
+)
 
 
 @dataclass(frozen=True)
@@ -189,4 +197,65 @@ class Steps:
         self._waiting = [(waited, step) for waited, step in self._waiting if not step.done()]
 
 
-__all__ = ["BEGAN", "Canary", "Decision", "FakeNightly", "Serving", "Steps", "night", "progress", "verdict"]
+@asynccontextmanager
+async def night_world(folder: Path, nightly: FakeNightly, steps: Steps) -> AsyncIterator[World]:
+    """Open a live world whose nights are `nightly`'s and whose clock is `steps`'."""
+    async with live_world(folder, nightly=nightly) as world:
+        await world.bot.remove_cog("Training")
+        world.bot.tree.remove_command("training")
+        await world.bot.add_cog(Training(world.bot, nightly, sleep=steps))  # type: ignore[arg-type]
+        yield world
+
+
+async def choose_mod_room(world: World) -> None:
+    """Name the moderators' channel."""
+    await world.store.change_server_settings(world.guild.id, 1, moderators_channel_id=world.mod_room.id)
+
+
+async def begin(world: World, nightly: FakeNightly, where: Any = "general") -> Any:
+    """Start a night with /training run and give its first progress; return the answer to the moderator."""
+    result = await world.slash(world.moderator, where, "training run")
+    await world.eventually(lambda: nightly.is_running)
+    nightly.tell("Collecting the ratings.")
+    (answer,) = await world.eventually(lambda: [m for m in (result.response, *result.followups) if m and m.content])
+    return answer
+
+
+async def titles(world: World, where: Any) -> list[str]:
+    return [str(embed_of(message).title) for message in world.replies(where) if message.embeds]
+
+
+def write_report(nightly: FakeNightly, of: Any, *, report: bytes = b"<html>", pictures: tuple[str, ...] = ()) -> None:
+    folder = nightly.folder(of)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.html").write_bytes(report)
+    for name in pictures:
+        (folder / name).write_bytes(PNG)
+
+
+async def ended(world: World, nightly: FakeNightly, of: Any) -> Any:
+    """Run a night to its end and return its morning card's message in the moderators' channel."""
+    await choose_mod_room(world)
+    await begin(world, nightly)
+    await world.eventually(lambda: world.replies("mod-room"))
+    nightly.end(of)
+    return (await world.eventually(lambda: found if len(found := world.replies("mod-room")) == 2 else None))[-1]
+
+
+__all__ = [
+    "BEGAN",
+    "Canary",
+    "Decision",
+    "FakeNightly",
+    "Serving",
+    "Steps",
+    "begin",
+    "choose_mod_room",
+    "ended",
+    "night",
+    "night_world",
+    "progress",
+    "titles",
+    "verdict",
+    "write_report",
+]
