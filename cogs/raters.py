@@ -56,7 +56,7 @@ _HELP = {
 
 @app_commands.guild_only()
 @app_commands.default_permissions(manage_guild=True)
-class Raters(commands.GroupCog, group_name="raters", group_description="Whose ratings to trust"):
+class Raters(commands.GroupCog, group_name="raters", group_description="Show me which ratings to trust"):
     """The moderators' commands; and what is known of raters, noted when they rate."""
 
     def __init__(self, bot: EncoreBot) -> None:
@@ -80,7 +80,10 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Whose ra
     # ------------------------------------------------------------------ gold labels
 
     @app_commands.command(description="Say whether a reply of mine is good or bad, for certain")
-    @app_commands.describe(message="the reply: a link to its message, or the message's id", label="what it is")
+    @app_commands.describe(
+        message="the reply: a link to its message, or the message's id",
+        label="good, bad, or none to take the label back",
+    )
     @app_commands.choices(label=[app_commands.Choice(name=told, value=label.value) for label, told in _HELP.items()])
     async def gold(self, interaction: Interaction, message: str, label: str) -> None:
         await interaction.response.defer(ephemeral=True)

@@ -76,7 +76,9 @@ class Room(commands.GroupCog, group_name="room", group_description="A channel wh
     # ------------------------------------------------------------------ commands
 
     @app_commands.command(description="Answer the operator's prompts in a channel, a few a day, for members to rate")
-    @app_commands.describe(channel="the channel", prompts_per_day="how many prompts a day (default: 4)")
+    @app_commands.describe(
+        channel="where I post the prompts and answer them", prompts_per_day="how many prompts a day (default: 4)"
+    )
     async def start(
         self,
         interaction: Interaction,

@@ -89,8 +89,8 @@ class Training(commands.GroupCog, group_name="training", group_description="What
         await interaction.response.defer(ephemeral=True)
         await _show(interaction, night_cards.history(await self._nightly.history(_HISTORY_SHOWN)))
 
-    @app_commands.command(description="Set the figures of two nights side by side")
-    @app_commands.describe(a="one night", b="the other night")
+    @app_commands.command(description="Compare the figures of two nights")
+    @app_commands.describe(a="a night, such as 2026-11-24", b="the night to set beside it")
     async def compare(self, interaction: Interaction, a: str, b: str) -> None:
         await interaction.response.defer(ephemeral=True)
         figures = await self._nightly.compare(a, b)
@@ -125,7 +125,9 @@ class Training(commands.GroupCog, group_name="training", group_description="What
         shown = ", ".join(f"<#{channel}>" for channel in await self._notices.channels(asked_in=asked_in))
         await _say(interaction, f"The night has begun; I show in {shown} how it goes, and go on answering meanwhile.")
 
-    @app_commands.command(description="Speak with an earlier adapter again, at once and for everyone")
+    @app_commands.command(
+        description="Take back what I learned: speak with an earlier adapter, at once and for everyone"
+    )
     @app_commands.describe(to="the adapter, or base for none (default: the one before)")
     async def rollback(self, interaction: Interaction, to: str | None = None) -> None:
         await interaction.response.defer(ephemeral=True)
