@@ -12,8 +12,9 @@ from typing import Any
 import discord
 import pytest
 
+from bot import room as rooms
 from bot.learning_records import RatingRoom
-from bot.records import Provenance, Reply
+from bot.records import Provenance, Reply, ReplyState
 from bot.room import MOST_A_DAY, UNRATED_LIMIT, Rooms
 from cogs.room import Room
 from tests.cogs.commands import assert_hidden, assert_refused, audit, leaves, run, show_to_members, words
@@ -371,6 +372,26 @@ async def test_schedule_survives_a_restart(world: World, turns: Turns) -> None:
     assert len(posted(world)) == 1, "not due yet"
     await turns.tick(ahead=6 * 3600.0)
     assert len(posted(world)) == 2
+
+
+async def test_prompt_that_was_not_answered_before_a_kill_is_never_answered_with_members_words(
+    world: World, turns: Turns
+) -> None:
+    await bring(world, "Tell me a story.")
+    await start(world)
+    room, (prompt,) = await the_room(world), await world.store.prompts(1)
+    assert room is not None
+    shown = await world.bot.get_channel(world.stage.id).send(rooms.shown(prompt))
+    await world.say(world.alice, "stage", f"I say that {SECRET}")
+    reply_id = await world.store.claim_reply(rooms.ask(prompt, room, shown.id))
+    await turns.restart()
+
+    async def marked() -> bool:
+        reply = await world.store.reply(reply_id)
+        return reply is not None and reply.state is ReplyState.INTERRUPTED
+
+    await world.eventually(marked)
+    assert len(world.replies("stage")) == 1
 
 
 async def test_closed_channel_uses_up_no_prompt(world: World, turns: Turns) -> None:
