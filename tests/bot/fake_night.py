@@ -1,0 +1,53 @@
+"""A night's job that does as it is told: `python fake_night.py MODE FOLDER`.
+
+promote, reject, insufficient, failed   end so
+die                                     is killed by SIGKILL, as by a system without memory
+quiet                                   ends well without a result
+garble                                  leaves a result that is none
+hang                                    never ends
+wait                                    promotes once the file `go` lies beside the night's folder
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from models.adapters import Adapters
+from models.learning import job as jobs
+from models.learning.job import Outcome, Progress, Result
+from tests.models.adapter_files import stage
+
+
+def main(mode: str, folder: Path) -> None:
+    job = jobs.read_job(folder)
+    sys.stdout.write("words of a library\n")
+    sys.stdout.write(jobs.progress_line(Progress("train", 1, 2, "Training.")))
+    sys.stdout.flush()
+    if mode == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if mode == "hang":
+        time.sleep(600)
+    while mode == "wait" and not (folder.parent / "go").exists():
+        time.sleep(0.01)
+    if mode == "garble":
+        (folder / jobs.RESULT).write_text("{")
+    if mode in ("quiet", "garble"):
+        return
+    adapter = None
+    if mode in ("promote", "wait"):
+        mode = "promote"
+        staged = folder / "adapters" / f"{job.night_id}-kto"
+        if not staged.exists():
+            stage(staged, staged.name, base_sha256=job.model_sha256)
+        adapter = Adapters(job.adapters_dir, job.model_sha256).install(staged)
+    outcome = {"promote": Outcome.PROMOTED, "reject": Outcome.REJECTED}.get(mode) or Outcome(mode)
+    more = 40 if mode == "insufficient" else None
+    jobs.write_result(folder, Result(outcome, (f"It ended: {outcome.value}.",), adapter, more, figures={"votes": 2}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[-1]))

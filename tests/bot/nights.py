@@ -1,0 +1,123 @@
+"""What the tests of nights share: the services on one folder, a job that does as told, and an engine of names."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bot.arms import Arms
+from bot.night_work import NightWork
+from bot.nightly import Nightly
+from bot.promotion import Promotion, needed
+from bot.settings import Settings
+from bot.store import Store
+from models.adapters import Adapters
+from models.arms import CanaryRating, CanaryVerdict, Decision
+from models.errors import AdapterRefused
+from models.spec import ModelSpec
+from tests.bot import fake_night
+from tests.bot.learning import MODEL_SHA, ended_reply, vote
+from tests.bot.stores import Clock
+from tests.models.adapter_files import stage
+
+SPEC = ModelSpec("tiny", None, MODEL_SHA, "none", "for tests", "any")
+
+
+class FakeEngine:
+    """Knows names alone. `on_swap` is called in the middle of each swap and may raise."""
+
+    def __init__(self, adapters: Sequence[str] = ()) -> None:
+        self.adapters = tuple(adapters)
+        self.swaps: list[tuple[str, ...]] = []
+        self.on_swap: Callable[[], Any] = lambda: None
+
+    async def swap(self, adapters: Mapping[str, Path]) -> None:
+        await asyncio.sleep(0)
+        self.on_swap()
+        for name, path in adapters.items():
+            if not path.is_file():
+                raise AdapterRefused(f"The adapter {name} has no file.")
+        self.swaps.append(tuple(adapters))
+        self.adapters = tuple(adapters)
+
+
+@dataclass
+class Judge:
+    """Answers with `decision` and notes what it was asked."""
+
+    decision: Decision | None = Decision.CONTINUE
+    worse: float = 0.2
+    asked: list[list[CanaryRating]] = field(default_factory=list)
+
+    async def __call__(self, ratings: Sequence[CanaryRating]) -> CanaryVerdict | None:
+        self.asked.append(list(ratings))
+        if self.decision is None:
+            return None
+        return CanaryVerdict(self.decision, self.worse, 1.0, (0.5, 0.5), (1, 1), "So it says.")
+
+
+@dataclass
+class House:
+    store: Store
+    clock: Clock
+    adapters: Adapters
+    engine: FakeEngine
+    promotion: Promotion
+    work: NightWork
+    nightly: Nightly
+    arms: Arms
+    judge: Judge
+    folder: Path
+
+    async def rate(self, count: int = 2) -> list[int]:
+        """Make replies that a night may learn from, each with one vote, and return them."""
+        replies = [await ended_reply(self.store) for _ in range(count)]
+        for reply in replies:
+            await vote(self.store, reply, 2)
+        return replies
+
+    def install(self, name: str) -> str:
+        return self.adapters.install(stage(self.folder / f"staged-{name}", name, base_sha256=MODEL_SHA))
+
+
+@asynccontextmanager
+async def house(
+    folder: Path,
+    *,
+    job: str = "promote",
+    clock: Clock | None = None,
+    share: float = 0.0,
+    keep: int = 5,
+    hour: int = -1,
+    timezone: Any = None,
+    limit_hours: float = 1.0,
+    engine: FakeEngine | None = None,
+    model_sha256: str = MODEL_SHA,
+) -> AsyncIterator[House]:
+    """Open the services as a start does, on what an earlier one left in `folder`; `job` is a mode of `fake_night`."""
+    clock = clock or Clock()
+    settings = Settings(data_dir=folder, night_limit_hours=limit_hours)
+    async with await Store.open(settings.database, clock=clock) as store:
+        adapters = Adapters(folder / "adapters", model_sha256)
+        serving, warnings = adapters.heal()
+        engine = engine or FakeEngine(sorted(needed(serving)))
+        judge = Judge()
+        fake: Any = engine
+        promotion = Promotion(
+            store, adapters, serving,
+            engine=fake, share=share, keep=keep, clock=clock, judge=judge, warnings=warnings,
+        )  # fmt: skip
+        spec = ModelSpec("tiny", None, model_sha256, "none", "for tests", "any")
+        command = (sys.executable, str(fake_night.__file__), job)
+        work = NightWork(
+            store, spec, promotion, settings, folder=folder / "nights", clock=clock, command=command, snowflakes=False
+        )
+        nightly = Nightly(store, work, promotion, hour=hour, clock=clock, timezone=timezone, draw=random.Random(0))
+        arms = Arms(store, lambda: promotion.serving, clock=clock)
+        yield House(store, clock, adapters, engine, promotion, work, nightly, arms, judge, folder)
