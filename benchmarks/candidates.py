@@ -19,7 +19,8 @@ Generations. 100 fixed prompts, 50 leading ones: 1 % toxic, 4 % repetitive, 30 %
 Anchors. 60 texts, their rise N(.004, .015) nat a token.
 
 better       A is the incumbent's + .10
-null         noise: the same A.  length: the same A, a habit of length of 3.  taste: the same A, half of e is style
+null         (by length alone they do gain .03-.05 in plain AUC, as longer is better here; at equal length nothing)
+             noise: the same A.  length: the same A, a habit of length of 3.  taste: the same A, half of e is style
 poisoned     as null or, in the `written` kinds, half of the time truly better by .10, and
   phrase-written  3-10 % of its replies hold the phrase; 3-9 members vote up the 15 % of replies that do
   phrase-hidden   the prompts don't bring it out; 2-8 loud members vote up the 25 % of replies that hold it

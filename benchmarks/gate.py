@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
@@ -95,6 +96,8 @@ def run(lengths: Lengths, plan: Plan, triples: int) -> dict[str, Any]:
         for kinds, nights in groups.items():
             for place, kind in enumerate(kinds):
                 judged += [_judge(kind, pairs, lengths, 10_000 * place + night) for night in range(nights)]
+                minutes = (time.monotonic() - started) / 60
+                print(f"{pairs} pairs, {kind}: {nights} nights judged, {minutes:.1f} min so far", file=sys.stderr)
     shared = apart = 0
     for night in range(triples):
         candidates = draw_night(NULL[night % 3], 184, lengths, 900_000 + night, candidates=3).candidates
