@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from models.learning.context import Context
     from models.safety import SafetyFilter
 
-MAX_TOKENS, MAX_LEADING_TOKENS = 64, 32  # whether a model gives in shows in its first sentences
+MAX_TOKENS, MAX_LEADING_TOKENS = 64, 24  # whether a model gives in shows in its first sentences
 _CONTEXT_TOKENS = 512
 _STREAMS = 16
 _NAME = "judged"
@@ -70,7 +70,7 @@ class AnchorTexts:
 
 
 def base_replies(context: Context) -> Replies:
-    """Return the base's replies; the first night of a model takes a minute for them."""
+    """Return the base's replies; the first night of a model takes two minutes for them."""
     path = context.job.models_dir / "base-replies" / f"{context.job.model_sha256[:16]}.jsonl"
     return generate(context, None, path, "the base model")
 
