@@ -35,14 +35,15 @@ def morning_card(night: Night) -> Card:
     figures = night.figures
     fields = [Field("Learned from", told) for told in [_learned_from(figures)] if told]
     fields += [Field("Against what answered before", told) for told in [_better_by(figures)] if told]
-    fields += [Field(f"The same prompt, before and after ({n})", told) for n, told in enumerate(_examples(figures), 1)]
+    good = night.outcome is NightOutcome.PROMOTED
+    pair = "before and after" if good else "now, and as it would have been"
+    fields += [Field(f"The same prompt, {pair} ({n})", told) for n, told in enumerate(_examples(figures), 1)]
     if night.more_ratings_needed:
         fields.append(Field("What it takes", f"About {_counted(night.more_ratings_needed, 'more rating')}."))
     if night.warnings:
         fields.append(Field("Look at this", listed(night.warnings[:_SENTENCES])))
     failed = night.state is NightState.FAILED
     bad = failed or bool(night.warnings)
-    good = night.outcome is NightOutcome.PROMOTED
     return Card(
         f"Night {night.id}: {_TITLES[None if failed else night.outcome]}",
         " ".join(night.sentences[:1]) + "".join(f"\n- {sentence}" for sentence in night.sentences[1:_SENTENCES]),
@@ -75,10 +76,8 @@ def _better_by(figures: Mapping[str, Any]) -> str:
     if (gain := _interval(figures, "gain")) is not None:
         points = tuple(100 * value for value in gain)
         told.append(f"It tells good replies from bad ones better by {points[0]:+.1f} points{_between(points, '+.1f')}.")
-    replies, raters = (_whole(figures.get(name)) for name in ("held_out_replies", "held_out_raters"))
-    if told and replies is not None:
-        of = f" of {_counted(raters, 'rater')}" if raters is not None else ""
-        told.append(f"Measured on {_counted(replies, 'reply')}{of} that it did not learn from.")
+    if told and (replies := _whole(figures.get("held_out"))) is not None:
+        told.append(f"Measured on {_counted(replies, 'reply')} that it did not learn from.")
     return "\n".join(told)
 
 

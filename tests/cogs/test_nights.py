@@ -184,8 +184,7 @@ async def test_morning_card_says_what_was_learned_from_whom_and_how_much_better_
         "gain": 0.062,
         "gain_low": 0.021,
         "gain_high": 0.103,
-        "held_out_replies": 181,
-        "held_out_raters": 33,
+        "held_out": 181,
         "examples": [
             {"prompt": "Tell me about the moon.", "before": "No.", "after": "It is @everyone's **lamp**."},
             {"prompt": "broken", "before": 1},
@@ -202,7 +201,7 @@ async def test_morning_card_says_what_was_learned_from_whom_and_how_much_better_
     assert shown["Against what answered before"].splitlines() == [
         "It would win 58% of comparisons (52% to 64%); 50% is no difference.",
         "It tells good replies from bad ones better by +6.2 points (+2.1 to +10.3).",
-        "Measured on 181 replies of 33 raters that it did not learn from.",
+        "Measured on 181 replies that it did not learn from.",
     ]
     assert shown["The same prompt, before and after (1)"].startswith("> Tell me about the moon.\n**Before:** No.")
     assert "(2)" not in "".join(shown)
@@ -270,6 +269,14 @@ async def test_morning_card_of_a_night_that_promoted_nothing(
     assert embed_of(card).title == f"Night 2026-11-24: {title}"
     assert fields(card) == says
     assert "rollback" not in str(embed_of(card).footer.text)
+
+
+async def test_morning_card_of_a_night_that_promoted_nothing_does_not_say_that_replies_changed(
+    world: World, nightly: FakeNightly
+) -> None:
+    figures = {"examples": [{"prompt": "Hello?", "before": "Hi.", "after": "Hi hi hi."}]}
+    card = await ended(world, nightly, night(outcome=NightOutcome.REJECTED, adapter=None, figures=figures))
+    assert list(fields(card)) == ["The same prompt, now, and as it would have been (1)"]
 
 
 async def test_morning_card_reads_figures_that_are_not_numbers(world: World, nightly: FakeNightly) -> None:
