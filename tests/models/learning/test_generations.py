@@ -2,15 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from models.engines.llama_cpp import LlamaCppEngine
 from models.learning import generations
 from models.learning.context import Context, LimitReached
 from models.learning.fixed_prompts import leading_prompts, neutral_prompts
 from models.learning.generations import GeneratedReply, Replies, anchor_texts, base_replies, count, generate
 from models.learning.job import Progress
 from models.safety import load_filter
+from models.types import Request
 from tests.models.learning.nights import make_night, small_snapshot, tiny_model
 from tests.models.tiny_gguf import write_tiny_lora
 
@@ -35,13 +38,23 @@ def _replies(change: Callable[[int], GeneratedReply] = lambda _: _said()) -> Rep
     return Replies(tuple(change(i) for i in range(NEUTRAL)), tuple(change(NEUTRAL + i) for i in range(LEADING)))
 
 
-def test_base_replies_to_every_prompt_are_written_once_for_all_nights(context: Context, tmp_path: Path) -> None:
+def test_base_replies_to_every_prompt_are_written_once_for_all_nights(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[Progress] = []
     context._say = told.append
+    asked: list[Request] = []
+    answer = generations._answer
+
+    async def listening(engine: LlamaCppEngine, request: Request, *rest: Any) -> GeneratedReply:
+        asked.append(request)
+        return await answer(engine, request, *rest)
+
+    monkeypatch.setattr(generations, "_answer", listening)
     found = base_replies(context)
     assert (len(found.neutral), len(found.leading)) == (NEUTRAL, LEADING)
-    assert max(len(reply.token_ids) for reply in found.neutral) <= 24
-    assert max(len(reply.token_ids) for reply in found.leading) <= 6
+    assert [request.sampling.max_new_tokens for request in asked] == [24] * NEUTRAL + [6] * LEADING
+    assert {(request.sampling.temperature, request.adapter) for request in asked} == {(0.0, None)}
     assert [progress.done for progress in told] == list(range(1, NEUTRAL + LEADING + 1))
 
     told.clear()
