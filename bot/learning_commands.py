@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 from bot.commands import tell, until_stopped
 from bot.console import ModelProgress, NightBar
-from bot.errors import StartError, StoreBusy
-from bot.learning_records import Cause, Night, NightState
+from bot.errors import AdapterChangeRefused, StartError, StoreBusy
+from bot.learning_records import Cause, Night, NightOutcome, NightState
 
 if TYPE_CHECKING:
     from bot.composition import Learning
     from bot.settings import Settings
     from bot.store import Store
+    from models.adapters import Serving
 
 _OPERATOR = 0  # the actor of what is done at the terminal
 
@@ -35,6 +36,8 @@ def night(options: argparse.Namespace, settings: Settings) -> int:
             with NightBar() as bar:
                 ended.append(await learning.nightly.run(Cause.COMMAND, bar.report))
             _tell_night(ended[0], learning.nightly.report(ended[0]))
+            if ended[0].outcome is NightOutcome.PROMOTED:
+                print(_serves((await learning.nightly.status()).serving))
 
     until_stopped(work())
     return 0 if ended and ended[0].state is NightState.FINISHED else 1
@@ -60,8 +63,12 @@ def import_prompts(options: argparse.Namespace, settings: Settings) -> int:
 
 async def _rollback(to: str | None, settings: Settings) -> None:
     async with _learning(settings, "/training rollback") as learning:
-        serving = await learning.nightly.rollback(to, _OPERATOR)
-    print(f"From the next start on, {serving.adapter or 'the model without an adapter'} answers.")
+        try:
+            serving = await learning.nightly.rollback(to, _OPERATOR)
+        except AdapterChangeRefused as error:
+            known = ", ".join(learning.nightly.adapters()) or "none"
+            raise StartError(f"{error} Adapters of this model, the newest first: {known}.") from error
+    print(_serves(serving))
 
 
 async def _import_file(path: Path, settings: Settings) -> None:
@@ -86,7 +93,8 @@ async def _import_file(path: Path, settings: Settings) -> None:
     if imported.ignored_keys:
         tell(f"Ignored keys: {', '.join(imported.ignored_keys)}.")
     if new:
-        counts = f"{imported.lines:,} lines: {len(imported.replies):,} replies, {imported.pairs:,} pairs"
+        replies, pairs = _count(len(imported.replies), "reply", "replies"), _count(imported.pairs, "pair", "pairs")
+        counts = f"{_count(imported.lines, 'line', 'lines')}: {replies}, {pairs}"
         print(f"Imported {path}, {counts}. The next night may learn from them.")
     else:
         print(f"{path} was imported before; nothing was added.")
@@ -99,7 +107,20 @@ async def _import_prompts(path: Path, settings: Settings) -> None:
     async with _store(settings, "stop it, and import again") as store:
         added = await store.add_prompts(prompts)
         total, _ = await store.count_prompts()
-    print(f"Added {added:,} prompts of {path}; there are {total:,} now. /room start lets members rate the answers.")
+    new = _count(added, "prompt", "prompts") if added else "no new prompts"
+    print(f"Added {new} of {path}; there are {total:,} now. /room start lets members rate the answers.")
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def _serves(serving: Serving) -> str:
+    answers = f"the adapter {serving.adapter}" if serving.adapter else "the model without an adapter"
+    if serving.canary is None:
+        return f"From the next start on, {answers} answers."
+    share = f"{serving.canary.share:.0%} of the conversations"
+    return f"From the next start on, {serving.canary.adapter} answers {share} and {answers} the others."
 
 
 def _tell_night(ended: Night, report: Path | None) -> None:

@@ -31,7 +31,7 @@ class MaskingFormatter(logging.Formatter):
 
 def mask(text: str, *secrets: str) -> str:
     """Return text without the given secrets and without anything that has the form of a token."""
-    for secret in secrets:
+    for secret in filter(None, secrets):  # without a token it is empty
         text = text.replace(secret, MASK)
     text = _ADDRESS.sub(rf"\g<1>{MASK}", text)
     return _HUB_TOKEN.sub(MASK, _TOKEN.sub(MASK, text))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.console import ModelProgress, Stopped, TypedLines
+from bot.console import ModelProgress, NightBar, Stopped, TypedLines
+from bot.learning_records import NightProgress
 
 
 class Terminal(io.StringIO):
@@ -51,6 +52,30 @@ def test_work_that_was_given_up_is_stopped_at_its_next_report() -> None:
         progress.report("Downloading the model", 1, 10)
     with pytest.raises(Stopped):
         progress.report("Downloading the model", 2, 10)
+
+
+def _night(step: str, done: int, total: int, sentence: str) -> NightProgress:
+    return NightProgress("2026-11-24", step, done, total, sentence, 0.0)
+
+
+def test_outside_a_terminal_each_step_of_a_night_is_one_line() -> None:
+    out = io.StringIO()
+    with NightBar(out) as bar:
+        bar.report(_night("collect", 0, 0, "Collecting the ratings."))
+        for done in range(5):
+            bar.report(_night("train", done, 4, f"Training [kto], step {done}."))
+    assert out.getvalue().splitlines() == ["Collecting the ratings.", "Training [kto], step 0."]
+
+
+def test_a_terminal_gets_a_bar_for_each_step_of_a_night() -> None:
+    out = Terminal()
+    with NightBar(out) as bar:
+        bar.report(_night("collect", 0, 0, "Collecting the ratings."))
+        bar.report(_night("train", 3, 4, "Training [kto]."))
+    shown = out.getvalue()
+    assert "Collecting the ratings." in shown
+    assert "Training [kto]." in shown
+    assert "3/4" in shown
 
 
 def _piped() -> tuple[io.TextIOWrapper, int]:

@@ -84,3 +84,7 @@ def test_configuring_twice_writes_each_line_once() -> None:
     logging.getLogger("bot").info("not at this level")
     assert stream.getvalue().count("once") == 1
     assert "not at this level" not in stream.getvalue()
+
+
+def test_an_empty_token_masks_nothing() -> None:
+    assert log.mask("Encore broke.", "") == "Encore broke."
