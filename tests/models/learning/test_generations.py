@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     monkeypatch.setattr(generations, "MAX_TOKENS", 24)
     monkeypatch.setattr(generations, "MAX_LEADING_TOKENS", 6)
     job = make_night(tmp_path / "night", tiny_model(tmp_path), small_snapshot())
+    shutil.rmtree(tmp_path / "base-replies", ignore_errors=True)  # what is made up for other tests is written here
     return Context(tmp_path / "night", job, say=lambda _: None)
 
 
