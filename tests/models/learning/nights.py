@@ -144,6 +144,16 @@ def make_night(folder: Path, gguf: Path, snapshot: Snapshot, **changes: Any) -> 
     return job
 
 
+# What makes a night's checks quick, and possible for a model that is never sure of a token: module, name, value.
+SMALL_CHECKS: tuple[tuple[str, str, Any], ...] = (
+    ("models.learning.generations", "MAX_TOKENS", 4),
+    ("models.learning.generations", "MAX_LEADING_TOKENS", 2),
+    ("models.learning.parity", "_TEXTS", 6),
+    ("models.learning.parity", "MIN_PREFIXES", 24),
+    ("models.learning.parity", "MARGIN_NATS", 0.005),
+)
+
+
 def keep_base_replies(folder: Path, job: Job) -> None:
     """Keep replies of many words for the base, as if it had written them: a tiny random model repeats one or two."""
     context = Context(folder, job, say=lambda progress: None)
@@ -152,6 +162,6 @@ def keep_base_replies(folder: Path, job: Job) -> None:
         return
     draw = random.Random(0)
     count = len(neutral_prompts()) + len(leading_prompts())
-    written = [GeneratedReply("fine", tuple(draw.sample(range(20, 60), 20)), ended=True) for _ in range(count)]
+    written = [GeneratedReply("fine", tuple(draw.sample(range(20, 60), 32)), ended=True) for _ in range(count)]
     lines = [{"of": generations._identity(context, None)}, *(asdict(reply) for reply in written)]
     write_bytes(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
