@@ -1,24 +1,47 @@
 from __future__ import annotations
 
 import errno
+import math
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
 from filelock import FileLock
 
+from models.adapters import Adapters, Serving
 from models.learning import job as jobs
 from models.learning import night as nights
 from models.learning.examples import Vote
+from models.learning.files import read_json
 from models.learning.job import Outcome, Progress, Result
-from tests.models.learning.nights import make_night, small_snapshot, tasteful_snapshot, tiny_model
+from tests.models.learning.nights import (
+    NOW,
+    PROMOTING,
+    QUICK,
+    SMALL_CHECKS,
+    make_night,
+    small_snapshot,
+    tasteful_snapshot,
+    tiny_model,
+)
+
+_ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
 def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(autouse=True)
+def _small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name, value in SMALL_CHECKS:
+        monkeypatch.setattr(f"{module}.{name}", value)
 
 
 def _run(folder: Path) -> tuple[Result, list[Progress]]:
@@ -132,7 +155,139 @@ def test_a_night_is_run_by_one_process(tmp_path: Path, gguf: Path) -> None:
 
 
 def test_refusals_need_no_torch() -> None:
-    import subprocess
-
     code = "import sys; import models.learning.night; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=False).returncode == 0
+
+
+def test_the_process_says_its_progress_alone_on_standard_output(tmp_path: Path, gguf: Path) -> None:
+    make_night(tmp_path / "night", gguf, small_snapshot())
+    ended = subprocess.run(
+        [sys.executable, "-m", "models.learning.night", str(tmp_path / "night")],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = [jobs.read_progress(line) for line in ended.stdout.splitlines()]
+    assert [progress.step for progress in told if progress] == ["open", "raters"]
+    assert None not in told
+    assert "seconds:" in ended.stderr
+    result = jobs.read_result(tmp_path / "night")
+    assert result is not None
+    assert result.outcome is Outcome.INSUFFICIENT
+
+
+def test_a_night_that_is_proven_installs_its_adapter_and_points_to_nothing(tmp_path: Path, gguf: Path) -> None:
+    job = make_night(tmp_path / "night", gguf, tasteful_snapshot(pairs=30), gate_rules=PROMOTING)
+    result, told = _run(tmp_path / "night")
+    assert result.outcome is Outcome.PROMOTED, result.sentences
+    assert _steps(told) == [
+        "open", "raters", "split", "base", "train", "convert", "evaluate", "gate", "install",
+    ]  # fmt: skip
+    assert result.adapter is not None
+    assert result.sentences[0].startswith(f"{result.adapter} is better than the base model: +")
+    adapters = Adapters(job.adapters_dir, job.model_sha256)
+    assert adapters.names() == (result.adapter,)
+    assert adapters.serving() == Serving()
+    manifest = adapters.manifest(result.adapter)
+    assert manifest.dataset_sha256 == job.dataset_sha256
+    assert manifest.created_at == NOW
+    assert manifest.training_cut < NOW
+    assert manifest.scorecard["outcome"] == "promoted"
+    assert manifest.scorecard["parity"]["held"] is True
+    assert result.figures["candidates"] == 3
+    assert result.figures["gain"] > 0.3
+
+
+def test_harm_is_a_rejection_and_installs_nothing(tmp_path: Path, gguf: Path) -> None:
+    rules = {**PROMOTING, "max_anchor_rise": -100.0}
+    job = make_night(tmp_path / "night", gguf, tasteful_snapshot(), gate_rules=rules)
+    result, told = _run(tmp_path / "night")
+    assert result.outcome is Outcome.REJECTED
+    assert "kto: Neutral text costs" in " ".join(result.sentences)
+    assert "install" not in _steps(told)
+    assert not job.adapters_dir.exists()
+
+
+def test_votes_without_a_taste_prove_nothing(tmp_path: Path, gguf: Path) -> None:
+    rules = {**PROMOTING, "max_positives_fall": 100.0}
+    make_night(tmp_path / "night", gguf, tasteful_snapshot(taste=False), gate_rules=rules)
+    result, _ = _run(tmp_path / "night")
+    assert result.outcome in (Outcome.INSUFFICIENT, Outcome.REJECTED)
+    assert result.adapter is None
+    if result.outcome is Outcome.INSUFFICIENT:
+        assert result.more_ratings_needed is not None
+
+
+def test_the_next_night_is_judged_against_the_adapter_that_serves(tmp_path: Path, gguf: Path) -> None:
+    job = make_night(tmp_path / "first", gguf, tasteful_snapshot(), gate_rules=PROMOTING)
+    first, _ = _run(tmp_path / "first")
+    assert first.adapter is not None
+    make_night(tmp_path / "second", gguf, tasteful_snapshot(), gate_rules=PROMOTING, incumbent=first.adapter)
+    second, _ = _run(tmp_path / "second")
+    cut = Adapters(job.adapters_dir, job.model_sha256).manifest(first.adapter).training_cut
+    split = read_json(tmp_path / "second" / "split.json")
+    assert all(at > cut for _, at in split["held_out"])
+    assert second.outcome is not Outcome.PROMOTED
+    assert f"the adapter {first.adapter}" in second.sentences[0]
+
+
+def test_a_candidate_that_diverges_is_dropped_while_the_others_go_on(
+    tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.learning.objectives.robust_dpo", lambda chosen, *_: chosen * math.nan)
+    make_night(tmp_path / "night", gguf, tasteful_snapshot(pairs=30), gate_rules=PROMOTING)
+    result, _ = _run(tmp_path / "night")
+    assert result.outcome is Outcome.PROMOTED
+    assert [w for w in result.warnings if w.startswith("dpo was dropped: The loss stopped being a number at step 1")]
+
+
+def test_nothing_that_comes_through_training_fails_the_night(tmp_path: Path, gguf: Path) -> None:
+    make_night(tmp_path / "night", gguf, tasteful_snapshot(), train_rules={**QUICK, "learning_rate": 1e30})
+    result, _ = _run(tmp_path / "night")
+    assert result.outcome is Outcome.FAILED
+    assert result.sentences[0].startswith("Nothing came through training. kto was dropped: The loss stopped")
+
+
+def test_an_adapter_that_serves_differently_than_it_was_trained_is_dropped(
+    tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from models.learning import staging
+
+    measured = staging.measure
+
+    def differs(base: Path, adapter: Path, *rest: Any, **options: Any) -> Any:
+        report = measured(base, adapter, *rest, **options)
+        return replace(report, held=False) if "kto" in str(adapter) else report
+
+    monkeypatch.setattr(staging, "measure", differs)
+    make_night(tmp_path / "night", gguf, tasteful_snapshot(), gate_rules=PROMOTING)
+    result, _ = _run(tmp_path / "night")
+    assert result.adapter == "night-sft"
+    assert any(warning.startswith("kto was dropped: ") for warning in result.warnings)
+
+
+def _full(*_: object, **__: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("name", "replaced"),
+    [
+        ("models.learning.checkpoint.tempfile", SimpleNamespace(mkstemp=_full)),
+        ("models.learning.staging.peft_to_gguf", _full),
+        ("models.learning.staging.seal", _full),
+        ("models.adapters.shutil", SimpleNamespace(copyfile=_full, rmtree=shutil.rmtree)),
+    ],
+)
+def test_a_disk_that_fills_up_fails_the_night_which_then_goes_on(
+    tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch, name: str, replaced: object
+) -> None:
+    make_night(tmp_path / "night", gguf, tasteful_snapshot(), gate_rules=PROMOTING)
+    with monkeypatch.context() as patched:
+        patched.setattr(name, replaced)
+        result, _ = _run(tmp_path / "night")
+    assert result.outcome is Outcome.FAILED
+    assert result.sentences[0].startswith("The disk is full")
+    assert result.adapter is None
+    assert _run(tmp_path / "night")[0].outcome is Outcome.PROMOTED
