@@ -107,7 +107,13 @@ def _parser() -> argparse.ArgumentParser:
 
     restore = command("restore", commands.restore, "put a backup in the place of the database; keeps the old one aside")
     restore.add_argument("file", type=Path, metavar="FILE", help="file that `encore backup` wrote")
-    command("night", learning_commands.night, "learn from the ratings now: train, judge, and serve what is better")
+    night = command(
+        "night", learning_commands.night, "learn from the ratings now: train, judge, and serve what is better"
+    )
+    night.description = (
+        "Learn from the ratings now: train, judge, and serve what is better from the next start on. It takes minutes to "
+        "hours, at most NIGHT_LIMIT_HOURS; after Ctrl+C the next night goes on where this one was."
+    )
 
     rollback = command(
         "rollback", learning_commands.rollback, "serve an earlier adapter again, or the model without one"
@@ -119,7 +125,12 @@ def _parser() -> argparse.ArgumentParser:
     importing = command(
         "import", learning_commands.import_file, "take rated replies or preference pairs from a file, all or none"
     )
-    importing.add_argument("file", type=Path, metavar="FILE", help="JSONL file; docs/import.md describes it")
+    importing.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="JSONL: {prompt, completion, label} or {prompt, chosen, rejected} a line, as TRL's; see docs/import.md",
+    )
 
     prompts = adder.add_parser(
         "prompts", help="bring prompts for the rating rooms", description="Bring prompts for the rating rooms."

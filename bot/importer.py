@@ -48,10 +48,14 @@ class ImportedReply:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What a file holds. `sha256` names the file; `rater_id` is who stands for it and is trusted."""
+    """What a file holds. `sha256` names the file; `rater_id` stands for who brought it.
+
+    `trusted` are the ids of those who stand for labels without a rater.
+    """
 
     sha256: str
     rater_id: int
+    trusted: tuple[int, ...]
     replies: tuple[ImportedReply, ...]
     lines: int
     pairs: int
@@ -89,7 +93,6 @@ def read_import(
     """
     data = _data(path)
     sha256 = hashlib.sha256(data).hexdigest()
-    file_rater = _rater(f"file:{sha256}")
     gathered: dict[tuple[tuple[int, ...], tuple[int, ...]], _Gathered] = {}
     groups: dict[tuple[int, ...], int] = {}
     ignored: dict[str, None] = {}
@@ -112,19 +115,23 @@ def read_import(
                 raise ImportRefused(f"the reply has {longest} tokens of a context of {context_tokens}; it is too long")
             prompt = prompts.build(told, turns, budget=budget, refit=budget).token_ids
             group = groups.setdefault(prompt, len(groups))
+            unnamed = _unnamed(sha256, group)
             for one in judged:
                 ids = tuple(tokenizer.encode_text(one.completion))
                 reply = gathered.setdefault(
                     (prompt, ids),
                     _Gathered(number, group, prompt, _sha256(told), one.completion, ids, {}, created_at),
                 )
-                who = file_rater if rater is None else rater
+                who = unnamed if rater is None else rater
                 if reply.votes.setdefault(who, one.good) is not one.good:
                     raise ImportRefused(f"it says the opposite of line {reply.line} of the same reply")
         lines += 1
         pairs += len(judged) - 1
     if not gathered:
         raise ImportRefused(f"{path} holds no lines; see docs/import.md for the format.")
+    unnamed_of = {group: _unnamed(sha256, group) for group in groups.values()}
+    voted = {rater for reply in gathered.values() for rater in reply.votes}
+    trusted = tuple(rater for rater in unnamed_of.values() if rater in voted)
     replies = tuple(
         ImportedReply(
             group=reply.group,
@@ -133,13 +140,13 @@ def read_import(
             system_sha256=reply.system_sha256,
             completion=reply.completion,
             completion_token_ids=reply.completion_ids,
-            gold=reply.votes.get(file_rater),
+            gold=reply.votes.get(unnamed_of[reply.group]),
             votes=tuple(reply.votes.items()),
             created_at=reply.created_at,
         )
         for reply in gathered.values()
     )
-    return Imported(sha256, file_rater, replies, lines, pairs, tuple(sorted(ignored)))
+    return Imported(sha256, _rater(f"file:{sha256}"), trusted, replies, lines, pairs, tuple(sorted(ignored)))
 
 
 def read_prompts(path: Path) -> list[tuple[str, str]]:
@@ -269,6 +276,15 @@ def _text(told: Any, key: str) -> str:
 def _named_rater(fields: Mapping[str, Any]) -> int | None:
     told = fields.get("rater")
     return None if told is None else _rater(f"name:{_text(told, 'rater')}")
+
+
+def _unnamed(sha256: str, group: int) -> int:
+    """Return who stands for the labels of a prompt that name no rater.
+
+    Somebody of its own for each prompt: the labels are as independent as the prompts, and no single rater can be proven
+    right or wrong by a file.
+    """
+    return _rater(f"file:{sha256}:{group}")
 
 
 def _rater(name: str) -> int:

@@ -66,8 +66,11 @@ async def _rollback(to: str | None, settings: Settings) -> None:
         try:
             serving = await learning.nightly.rollback(to, _OPERATOR)
         except AdapterChangeRefused as error:
-            known = ", ".join(learning.nightly.adapters()) or "none"
-            raise StartError(f"{error} Adapters of this model, the newest first: {known}.") from error
+            known = ", ".join(learning.nightly.adapters())
+            listed = (
+                f"Adapters of this model, the newest first: {known}." if known else "This model has no adapters yet."
+            )
+            raise StartError(f"{error} {listed}") from error
     print(_serves(serving))
 
 

@@ -81,9 +81,10 @@ class ImportQueries:
                 " VALUES (?, ?, 0, 'import', ?, ?, ?)",
                 self._ratings(numbered, now),
             )
-            await connection.execute_fetchall(
+            await _insert(
+                connection,
                 "INSERT INTO raters (guild_id, member_id, trusted) VALUES (0, ?, 1) ON CONFLICT DO NOTHING",
-                (imported.rater_id,),
+                [(rater_id,) for rater_id in imported.trusted],
             )
             await connection.execute_fetchall("INSERT INTO meta (key, value) VALUES (?, ?)", (key, str(now)))
         return True

@@ -61,8 +61,19 @@ async def test_unpaired_lines_become_labelled_replies(tmp_path: Path) -> None:
     assert "Be kind." in prompt and "How are you?" in prompt
     (fact,) = snapshot.facts.values()
     assert fact.trusted and fact.account_age_days is None
-    assert [(v.value, v.rater_id) for v in snapshot.votes] == [(1.0, imported.rater_id), (-1.0, imported.rater_id)]
+    (rater,) = imported.trusted
+    assert [(v.value, v.rater_id) for v in snapshot.votes] == [(1.0, rater), (-1.0, rater)]
     assert snapshot.votes[0].rated_at < snapshot.votes[1].rated_at, "the file's order is the order in time"
+
+
+async def test_labels_without_a_rater_are_as_many_voices_as_prompts(tmp_path: Path) -> None:
+    # Else a night refused every such file: one rater had all of the weight.
+    lines = [{"prompt": f"How is tea number {number}?", "completion": "Hot.", "label": True} for number in range(20)]
+    imported = read(write(tmp_path, *lines))
+    async with opened(tmp_path) as store:
+        snapshot = await added(store, imported)
+    assert len({vote.rater_id for vote in snapshot.votes}) == 20
+    assert all(fact.trusted for fact in snapshot.facts.values())
 
 
 async def test_a_pair_becomes_two_labelled_replies_and_a_pair(tmp_path: Path) -> None:

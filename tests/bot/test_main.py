@@ -26,7 +26,10 @@ from bot.store import Store
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TOKEN = "MTAwMDAwMDAwMDAwMDAwMDAw.Gabcde.abcdefghijklmnopqrstuvwxyz0123456789AB"
-_COMMANDS = {"demo": (), "run": (), "chat": (), "doctor": (), "backup": ("to.sqlite3",), "restore": ("from.sqlite3",)}
+_COMMANDS = {
+    "demo": (), "run": (), "chat": (), "doctor": (), "backup": ("to.sqlite3",), "restore": ("from.sqlite3",),
+    "night": (), "rollback": (), "import": ("rated.jsonl",), "prompts": ("import", "prompts.txt"),
+}  # fmt: skip
 _SECONDS = 60
 
 
