@@ -111,8 +111,8 @@ def _parser() -> argparse.ArgumentParser:
         "night", learning_commands.night, "learn from the ratings now: train, judge, and serve what is better"
     )
     night.description = (
-        "Learn from the ratings now: train, judge, and serve what is better from the next start on. It takes minutes to "
-        "hours, at most NIGHT_LIMIT_HOURS; after Ctrl+C the next night goes on where this one was."
+        "Learn from the ratings now: train, judge, and serve what is better from the next start on. It takes minutes "
+        "to hours, at most NIGHT_LIMIT_HOURS; after Ctrl+C the next night goes on where this one was."
     )
 
     rollback = command(

@@ -20,6 +20,7 @@ from typing import Any
 import aiohttp
 from dotenv import dotenv_values
 
+from bot.doctor_nights import night_sentences
 from bot.encryption import Encryption, disk_encryption
 from bot.errors import StoreError
 from bot.settings import Settings, variable
@@ -85,6 +86,7 @@ async def examine(settings: Settings, *, env_file: Path = Path(".env")) -> list[
     found.append(check_intents(settings, application, stored))
     found += await asyncio.to_thread(check_model, settings)
     found += await asyncio.to_thread(check_engine, settings)
+    found += await asyncio.to_thread(check_nights, settings, shutil.disk_usage(base).free)
     found.append(check_disk(shutil.disk_usage(base).free))
     found.append(check_encryption(await asyncio.to_thread(disk_encryption, base), base))
     found += check_permissions(settings, env_file)
@@ -236,6 +238,27 @@ def _hub_file(settings: Settings) -> Path | None:
     if named is None or ".." in PurePosixPath(settings.model).parts:
         return None
     return settings.models_dir / "hub" / named["repository"] / named["name"]
+
+
+def check_nights(settings: Settings, free_bytes: int) -> list[Finding]:
+    """Check that nights can train here and that what they made is whole. Blocks."""
+    told = night_sentences(settings, _model_that_is_there(settings), free_bytes)
+    return [Finding("nights", Level(level), sentence, remedy) for level, sentence, remedy in told]
+
+
+def _model_that_is_there(settings: Settings) -> spec.ModelSpec | None:
+    """Return the model without fetching anything, None where it isn't complete."""
+    path = settings.models_dir / fetch.EMBEDDED.file_name
+    if settings.model == "embedded":
+        there = path.is_file() and path.stat().st_size == fetch.EMBEDDED.file_bytes
+        there = there and fetch.facts_of(path, settings.models_dir).sha256 == fetch.EMBEDDED.file_sha256
+    else:
+        hub = None if Path(settings.model).expanduser().is_file() else _hub_file(settings)
+        there = hub is None or hub.is_file()
+    try:
+        return spec.resolve(settings.model, settings.models_dir) if there else None
+    except ModelUnavailable:  # check_model says so
+        return None
 
 
 def check_store(settings: Settings, stored: Condition) -> Finding:

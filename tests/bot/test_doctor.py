@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import os
 import shutil
@@ -20,7 +21,10 @@ from bot.encryption import Encryption
 from bot.settings import Settings
 from bot.store import Store
 from bot.store_condition import Condition
-from models.fetch import EMBEDDED
+from models.adapters import Adapters
+from models.fetch import EMBEDDED, sha256_of
+from models.manifest import GGUF
+from tests.models.adapter_files import stage
 from tests.models.tiny_gguf import write_tiny_gguf
 
 _NO_FILE = Path("no-such.env")
@@ -78,7 +82,7 @@ async def test_ready_where_run_would_start(settings: Settings) -> None:
     findings = await examine(settings, env_file=_NO_FILE)
     assert ready(findings), findings
     checks = {found.check for found in findings}
-    assert checks >= {"settings", "token", "discord", "intents", "model", "store", "disk", "encryption"}
+    assert checks >= {"settings", "token", "discord", "intents", "model", "store", "disk", "encryption", "nights"}
     assert not settings.data_dir.exists(), "looking changes nothing"
 
 
@@ -373,3 +377,51 @@ def test_nearest_existing_folder_is_found(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "a")
     (tmp_path / "a").write_text("a file")
     assert doctor.existing(tmp_path / "a" / "b") == tmp_path
+
+
+# ---------------------------------------------------------------------- nights
+
+
+@pytest.fixture
+def learning(settings: Settings, tmp_path: Path) -> Settings:
+    """Settings with a model that can learn, which has served two adapters."""
+    model = write_tiny_gguf(tmp_path / "tiny.gguf")
+    sha256 = sha256_of(model)
+    adapters = Adapters(settings.data_dir / "adapters", sha256)
+    for name in ("a", "b"):
+        staged = stage(tmp_path / f"staged-{name}", name, base_sha256=sha256)
+        adapters.promote(adapters.install(staged), share=None, since=1.0)
+    return replace(settings, model=str(model))
+
+
+def nights(settings: Settings, free_bytes: int = 10**12) -> list[tuple[Level, str]]:
+    return [(found.level, found.sentence) for found in doctor.check_nights(settings, free_bytes)]
+
+
+def test_says_when_nights_begin_and_what_answers(learning: Settings) -> None:
+    assert nights(learning) == [
+        (Level.OK, "Nights begin at 4:00 of this machine's clock."),
+        (Level.OK, "The adapter b is whole and answers."),
+    ]
+    assert (Level.NOTICE, "NIGHT_HOUR=-1: nights run only when they are asked for.") in nights(
+        replace(learning, night_hour=-1)
+    )
+
+
+def test_damaged_adapter_that_serves_is_found(learning: Settings) -> None:
+    (learning.data_dir / "adapters" / "b" / GGUF).write_bytes(b"damaged")
+    (found,) = [found for found in doctor.check_nights(learning, 10**12) if found.level is Level.WARNING]
+    assert "adapter.gguf of the adapter b" in found.sentence
+    assert "encore rollback" in found.remedy
+
+
+def test_little_room_for_a_night_is_found(learning: Settings) -> None:
+    assert any("A night may need" in sentence for level, sentence in nights(learning, 1000) if level is Level.WARNING)
+
+
+def test_missing_torch_is_found_with_its_name(learning: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("torch", "peft") else real(name))
+    (found,) = [found for found in doctor.check_nights(learning, 10**12) if found.level is Level.WARNING]
+    assert "torch, peft can't be imported" in found.sentence
+    assert "pip install" in found.remedy
