@@ -6,6 +6,7 @@ Owns the words between the night's subprocess and who started it; both sides imp
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,10 @@ from models.errors import ModelError
 from models.learning.files import read_json, write_json
 
 JOB, RESULT, SNAPSHOT, LOG = "job.json", "result.json", "examples.jsonl", "log.txt"
+
+
+# A night of minutes, for `Job.train_rules`: it learns from less and is proven by the same rules (docs/notebook.md).
+SHORT_TRAINING: Mapping[str, Any] = {"max_steps": 20}
 
 
 class JobDamaged(ModelError):
