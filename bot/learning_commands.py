@@ -28,7 +28,7 @@ _OPERATOR = 0  # the actor of what is done at the terminal
 
 
 def night(options: argparse.Namespace, settings: Settings) -> int:
-    """Run one night; 0 when it came to an end, promoted or not, 1 when it failed."""
+    """Run one night; 0 when it came to an end, promoted or not, or was stopped in order, 1 when it failed."""
     ended: list[Night] = []
 
     async def work() -> None:
@@ -40,7 +40,10 @@ def night(options: argparse.Namespace, settings: Settings) -> int:
                 print(_serves((await learning.nightly.status()).serving))
 
     until_stopped(work())
-    return 0 if ended and ended[0].state is NightState.FINISHED else 1
+    if not ended:
+        tell("The night isn't over: it goes on with the next `encore night`, or when Encore runs.")
+        return 0
+    return 0 if ended[0].state is NightState.FINISHED else 1
 
 
 def rollback(options: argparse.Namespace, settings: Settings) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from bot import composition
+from bot import composition, learning_commands
 from bot.__main__ import main
+from bot.learning_records import NightProgress
 from bot.settings import Settings, variable
 from bot.store import Store
 from models.adapters import Adapters
@@ -135,6 +137,27 @@ def test_night_that_promotes_nothing_says_why(
     Path("mode").write_text(mode)
     assert main(["night"]) == code
     assert told in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("job")
+def test_stopped_night_ends_in_order_and_goes_on_the_next_time(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("mode").write_text("hang")
+    real = learning_commands.NightBar.report
+
+    def stopping(bar: learning_commands.NightBar, progress: NightProgress) -> None:
+        real(bar, progress)
+        if progress.step == "train":
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(learning_commands.NightBar, "report", stopping)
+        assert main(["night"]) == 0
+    assert "goes on with the next `encore night`" in capsys.readouterr().err
+    Path("mode").write_text("promote")
+    assert main(["night"]) == 0
+    assert ": promoted." in capsys.readouterr().out
 
 
 def test_model_that_cannot_learn_is_refused(
