@@ -90,10 +90,13 @@ class PromptBuilder:
         return self._tokenizer.decode(tail).rstrip().endswith("<think>")
 
     def training_example(
-        self, prompt_ids: Sequence[int], completion_ids: Sequence[int]
+        self, prompt_ids: Sequence[int], completion_ids: Sequence[int], *, cut: bool = False
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return ids and a mask of the same length: 1 on the completion and the token that ends its turn."""
-        learned = (*self._without_ends(completion_ids), self._end_of_turn())
+        """Return ids and a mask of the same length: 1 on the completion and the token that ends its turn.
+
+        One that was `cut` at the limit of its length has no end: learned, it would teach to break off.
+        """
+        learned = (*self._without_ends(completion_ids), *(() if cut else (self._end_of_turn(),)))
         return (*prompt_ids, *learned), (0,) * len(prompt_ids) + (1,) * len(learned)
 
     def _render(self, system: str, turns: Sequence[Turn], *, left_out: bool) -> list[int]:

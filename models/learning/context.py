@@ -96,4 +96,5 @@ class Context:
     def tokens(self, example: Example) -> Tokens:
         from models.learning.batches import Tokens
 
-        return Tokens(*self.prompts.training_example(example.prompt_token_ids, example.completion_token_ids))
+        prompt, completion = example.prompt_token_ids, example.completion_token_ids
+        return Tokens(*self.prompts.training_example(prompt, completion, cut=example.cut))

@@ -63,6 +63,7 @@ class Example:
     p_good: float
     weight: float
     unsafe: bool = False
+    cut: bool = False  # it broke off at the limit of its length: no end to learn
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,4 +114,5 @@ def _example(reply: CollectedReply, p_good: float, weight: float, unsafe: frozen
         p_good=p_good,
         weight=weight,
         unsafe=reply.reply_id in unsafe,
+        cut=reply.cut,
     )

@@ -184,6 +184,7 @@ def test_training_learns_the_completion_and_its_end_alone(prompts: PromptBuilder
     end = tokenizer.end_ids[0]
     for completion in ([7, 8], [7, 8, end]):
         assert prompts.training_example([5, 6], completion) == ((5, 6, 7, 8, end), (0, 0, 1, 1, 1))
+    assert prompts.training_example([5, 6], [7, 8], cut=True) == ((5, 6, 7, 8), (0, 0, 1, 1))
 
 
 def test_echo_builds_prompts_without_a_model(tmp_path: Path) -> None:
