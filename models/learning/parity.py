@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MIN_PREFIXES = 200
 MARGIN_NATS = 0.15  # between torch's two likeliest tokens; where it is less sure, rounding decides
 MIN_SAME_TOP, MAX_MEDIAN_NATS = 0.99, 0.05
-MIN_ALIKE = 0.99  # cosine of the two changes
+MIN_ALIKE = 0.98  # cosine of the two changes
 STRENGTHS = 0.95, 1.05  # of the served change, 1 being that of torch
 _AMPLIFIED = 16.0
 _EVERY = 4  # of the texts, for the changes

@@ -98,7 +98,7 @@ def test_another_adapter_than_the_trained_one_does_not_hold(
     report = compare(trained[0], base, tmp_path / "adapter.gguf", prefixes)
     assert not report.held
     assert report.prefixes >= 200
-    assert report.alike < 0.99
+    assert report.alike < parity.MIN_ALIKE
     assert report.sentence.startswith("What would be served isn't what was trained: ")
 
 
