@@ -26,8 +26,8 @@ class CollectedReply:
     Replies of one `conversation_id` are never on both sides of the split, and conversations are what the gate
     resamples: give the prompt's or the reply chain's, not that of a channel which never ends. `author_id` is the member
     whose prompt it answers, whose share in the training is capped; None for prompts that are no member's (the
-    operator's, an import's), which aren't. `adapter` is the one that it was generated under, None for the base. `cut`: it
-    broke off at the limit of its length, so nothing says where it would have ended.
+    operator's, an import's), which aren't. `adapter` is the one that it was generated under, None for the base. `cut`:
+    it broke off at the limit of its length, so nothing says where it would have ended.
     """
 
     reply_id: int
