@@ -30,6 +30,7 @@ def scorecard(verdict: Verdict, parity: Mapping[str, Any]) -> dict[str, Any]:
         "gain": _finite(gain.value),
         "gain_low": _finite(gain.low(verdict.level)),
         "gain_high": _finite(gain.high(verdict.level)),
+        "gain_interval": [_finite(gain.low(0.025)), _finite(gain.high(0.025))],  # of 95 %, for people
         "level": verdict.level,
         "more_ratings_needed": verdict.more_ratings_needed,
         "checks": [
