@@ -71,10 +71,16 @@ def read_story(folder: Path, result: Result | None = None) -> NightStory:
         replies=_replies(folder, job, shown) if job and shown else (),
         raters=raters,
         frozen=frozen,
-        seconds=_read(folder / SECONDS, {}),
+        seconds=read_seconds(folder),
         hashes=_hashes(job, result),
         canary=_canary(folder),
     )
+
+
+def read_seconds(folder: Path) -> dict[str, float]:
+    """Return how long each step took, as far as it is known."""
+    found = _read(folder / SECONDS, {})
+    return {step: took for step, value in found.items() if math.isfinite(took := _number_of(value))}
 
 
 def nameless(sentence: str, numbers: Mapping[int, int]) -> str:
@@ -131,7 +137,8 @@ def _raters(folder: Path) -> tuple[tuple[RaterTrust, ...], bool, dict[int, int]]
 
 
 def _candidates(folder: Path, night: str) -> Iterator[CandidateStory]:
-    judged = _read(folder / "scorecard.json", {}).get("candidates", {})
+    judged = _read(folder / "scorecard.json", {}).get("candidates")
+    judged = judged if isinstance(judged, dict) else {}
     training = folder / "train"
     objectives = sorted(path.name for path in training.iterdir() if path.is_dir()) if training.is_dir() else []
     for objective in sorted(objectives, key=lambda name: f"{night}-{name}" not in judged):

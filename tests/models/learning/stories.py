@@ -99,13 +99,13 @@ def canary(decision: str = "continue", seed: int = 0) -> CanaryStory:
     for place in range(140):
         new = draw.random() < 0.5
         points.append(CanaryPoint(NOW + 1800.0 * place, new, float(draw.random() < (0.68 if new else 0.6))))
-    return CanaryStory(
-        decision,
-        0.08,
-        "The candidate's ratings are 67.6% good in 71 conversations, the incumbent's 60.9% in 69; it is more than "
-        "3 points worse with probability 0.08.",
-        tuple(points),
+    arms = [[point.good for point in points if point.candidate is new] for new in (True, False)]
+    told = [f"{sum(arm) / len(arm):.1%} good in {len(arm)}" for arm in arms]
+    sentence = (
+        f"The candidate's ratings are {told[0]} conversations, the incumbent's {told[1]}; it is more than 3 points "
+        "worse with probability 0.08."
     )
+    return CanaryStory(decision, 0.08, sentence, tuple(points))
 
 
 _COUNTS = {

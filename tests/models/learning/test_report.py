@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from models.learning import report
+from models.learning.files import read_json, write_json
+from models.learning.job import Outcome, Result, write_result
+from models.learning.plots import draw
+from models.learning.story import BeforeAfter, CandidateStory, Interval, NightStory
+from models.learning.story_files import CANARY, SECONDS, nameless, read_story
+from tests.models.learning.stories import (
+    FAILED,
+    HOSTILE,
+    INSUFFICIENT,
+    NOW,
+    PROMOTED,
+    REJECTED,
+    canary,
+    checks,
+)
+
+STORIES = {story.outcome: story for story in (PROMOTED, REJECTED, INSUFFICIENT, FAILED)}
+
+
+class _Page(HTMLParser):
+    """The words of a page, its tags and their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.words, self.tags, self.attributes = "", set[str](), list[tuple[str, str | None]]()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def _page(story: NightStory) -> _Page:
+    return _Page(report.page(story, draw(story)))
+
+
+@pytest.mark.parametrize("outcome", STORIES)
+def test_every_end_of_a_night_has_a_page_that_needs_nothing_but_itself(outcome: str) -> None:
+    page = _page(STORIES[outcome])
+    assert outcome in page.words
+    assert not page.tags & {"script", "link", "iframe", "object", "embed", "img", "a"}
+    assert [
+        value for name, value in page.attributes if name in ("src", "srcset", "action") or name.startswith("on")
+    ] == []
+    assert all((value or "").startswith("#") for name, value in page.attributes if name == "href")
+    for sentence in STORIES[outcome].sentences:
+        assert sentence in page.words
+
+
+def test_the_first_sentence_says_what_was_decided_and_why() -> None:
+    assert "more often than the model as it came, by more than chance explains" in _page(PROMOTED).words
+    assert "What didn't hold: it tells good replies from bad ones better" in _page(REJECTED).words
+    assert "About 214 more ratings would settle it." in _page(INSUFFICIENT).words
+    assert "No rating is lost." in _page(FAILED).words
+
+
+def test_hostile_text_is_shown_and_does_nothing() -> None:
+    story = replace(
+        PROMOTED,
+        sentences=(HOSTILE,),
+        warnings=(HOSTILE,),
+        replies=(BeforeAfter(HOSTILE, '"><script>', HOSTILE, HOSTILE + "."),),
+        candidates=(replace(PROMOTED.candidates[0], objective=HOSTILE, dropped=HOSTILE, parity=HOSTILE),),
+        hashes={HOSTILE: HOSTILE},
+        canary=replace(canary(), sentence=HOSTILE),
+    )
+    page = _page(story)
+    assert not page.tags & {"script", "img"}
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert page.words.count(HOSTILE) >= 9
+
+
+def test_figures_that_are_no_numbers_are_left_out_of_page_and_pictures() -> None:
+    broken = replace(checks()[1], figure=math.nan, bound=math.inf, held=False)
+    diverged = CandidateStory("n-kto", "kto", "rejected", checks=(broken,), losses=(math.nan, math.inf, math.nan))
+    story = replace(REJECTED, shown="n-kto", candidates=(diverged,))
+    assert set(draw(story)) == {"rater_trust"}
+    words = _page(story).words
+    assert "not measured" in words
+    assert not re.search(r"\b(nan|inf)\b", words)
+
+
+def test_a_loss_that_breaks_off_is_drawn_as_far_as_it_goes() -> None:
+    partly = replace(PROMOTED.candidates[0], losses=(0.5, 0.4, math.nan), gain=Interval())
+    assert "loss" in draw(replace(PROMOTED, candidates=(partly,), canary=None))
+
+
+def test_pictures_are_files_that_open_and_are_the_same_each_time(tmp_path: Path) -> None:
+    path = report.write_report(tmp_path, PROMOTED)
+    names = {"loss.png", "preference_auc.png", "rater_trust.png", "canary.png"}
+    assert {file.name for file in tmp_path.iterdir()} == {*names, path.name}
+    first = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    for name in names:
+        with Image.open(tmp_path / name) as image:
+            image.load()
+            assert image.width > image.height > 400
+    report.write_report(tmp_path, PROMOTED)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == first
+
+
+def test_nothing_is_drawn_of_a_night_that_left_nothing(tmp_path: Path) -> None:
+    report.write_report(tmp_path, FAILED)
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_picture_takes_the_colours_of_the_page() -> None:
+    for picture in draw(PROMOTED).values():
+        assert not re.search(r"#0101\d\d", picture.svg)
+        assert "var(--ink)" in picture.svg
+        assert "<style" not in picture.svg
+
+
+def test_a_folder_with_a_result_alone_is_told(tmp_path: Path) -> None:
+    result = Result(Outcome.FAILED, ("The model changed.",))
+    path = report.tell(tmp_path / "2026-11-24", result, {"open": 1.5})
+    assert "The model changed." in path.read_text("utf-8")
+    assert read_json(path.parent / SECONDS) == {"open": 1.5}
+
+
+def test_a_resumed_night_keeps_the_time_that_a_step_took_before(tmp_path: Path) -> None:
+    result = Result(Outcome.FAILED, ("Killed.",))
+    report.tell(tmp_path, result, {"open": 1.0, "train": 900.0})
+    report.tell(tmp_path, result, {"train": 0.5, "gate": 2.0, "lost": math.nan})
+    assert read_json(tmp_path / SECONDS) == {"gate": 2.0, "open": 1.0, "train": 900.0}
+
+
+def _write_night(folder: Path) -> None:
+    """Write what the steps of a night leave, of two candidates of which one was dropped."""
+    card = {
+        "outcome": "promoted", "gain": 0.14, "gain_low": 0.06, "gain_high": 0.22, "gain_interval": [0.05, 0.23],
+        "level": 0.05, "more_ratings_needed": None, "parity": {"sentence": "Alike."},
+        "checks": [
+            {"name": "gain", "kind": "proof", "figure": 0.06, "bound": 0.0, "held": True, "sentence": "Better."},
+            {"name": "toxicity", "kind": "harm", "figure": None, "bound": 0.2, "held": False, "sentence": "Unknown."},
+        ],
+    }  # fmt: skip
+    name = f"{folder.name}-kto"
+    write_json(folder / "scorecard.json", {"candidates": {name: card}})
+    write_json(folder / "train" / "kto" / "train.json", {"losses": [0.5, 0.4]})
+    write_json(folder / "train" / "dpo" / "dropped.json", {"sentence": "dpo was dropped: no pairs."})
+    write_result(folder, Result(Outcome.PROMOTED, ("Better.",), adapter=name, figures={"objective": "kto", "votes": 9}))
+
+
+def test_a_night_is_read_back_from_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "2026-11-24"
+    _write_night(folder)
+    story = read_story(folder)
+    kto, dpo = story.candidates
+    assert (story.night, story.outcome, story.shown) == ("2026-11-24", "promoted", kto.name)
+    assert story.counts == {"votes": 9}
+    assert (kto.gain, kto.losses, kto.parity) == (Interval(0.14, 0.05, 0.23), (0.5, 0.4), "Alike.")
+    assert kto.checks[0].figure == 0.06
+    assert math.isnan(kto.checks[1].figure)
+    assert (dpo.outcome, dpo.dropped) == (None, "dpo was dropped: no pairs.")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"candidates": []}', b"\xff", b'{"candidates": {"x": 1}}'])
+@pytest.mark.parametrize("name", ["scorecard.json", "raters.json", "job.json", "seconds.json", "canary.json"])
+def test_a_damaged_file_costs_its_part_of_the_report(tmp_path: Path, name: str, content: bytes) -> None:
+    _write_night(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    assert "Better." in report.write_report(tmp_path, read_story(tmp_path)).read_text("utf-8")
+
+
+def test_a_canary_is_drawn_into_the_report_when_it_has_news(tmp_path: Path) -> None:
+    _write_night(tmp_path)
+    assert report.main([str(tmp_path)]) == 0
+    assert not (tmp_path / "canary.png").exists()
+    verdict = {"decision": "roll back", "probability_worse": 0.97, "sentence": "It is worse."}
+    points = [[NOW + 60 * place, place % 2 == 0, place % 3 == 0] for place in range(9)]
+    write_json(tmp_path / CANARY, {"verdict": verdict, "points": points})
+    assert report.main([str(tmp_path)]) == 0
+    assert "It is worse." in (tmp_path / "report.html").read_text("utf-8")
+    assert (tmp_path / "canary.png").exists()
+
+
+def test_a_folder_without_a_result_is_refused_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([str(tmp_path)]) == 1
+    assert "the night isn't over" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_rater_is_named() -> None:
+    numbers = {17: 1, 20: 2, 812345678901234567: 3}
+    assert (
+        nameless("Some raters vote as one and count as one rater: 17, 20. Look at them (17%).", numbers)
+        == "Some raters vote as one and count as one rater: rater 1, rater 2. Look at them (17%)."
+    )
+    assert nameless("812345678901234567 and 912345678901234567 did it.", numbers) == "rater 3 and someone did it."
+    assert nameless("sft: 17 of 186 replies are toxic.", numbers) == "sft: 17 of 186 replies are toxic."
