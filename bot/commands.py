@@ -29,12 +29,16 @@ from rich.text import Text
 
 from bot.console import ModelProgress, TypedLines
 from bot.errors import SettingsError, StartError
+from bot.learning_records import Cause
 from bot.records import Provenance
 
 if TYPE_CHECKING:
     from bot.composition import NightOptions, Services
-    from bot.demo.server import FactsOf
+    from bot.demo.server import DeskOf, FactsOf
+    from bot.demo.world import LiveWorld
     from bot.doctor import Finding
+    from bot.learning_desk import LearningDesk
+    from bot.nightly import Nightly
     from bot.settings import Settings
     from bot.store import Store
     from models.loading import LoadedModel
@@ -124,6 +128,7 @@ async def _demo(options: argparse.Namespace, settings: Settings) -> None:
                     provenance=Provenance.DEMO,
                 ),
                 facts=demo_facts(store, model),
+                desk=demo_desk(store, learning.nightly),
                 announce=_announce,
                 host=options.host,
                 port=options.port,
@@ -159,6 +164,24 @@ def demo_facts(store: Store, model: LoadedModel) -> FactsOf:
         )
 
     return facts
+
+
+def demo_desk(store: Store, nightly: Nightly) -> DeskOf:
+    """Return what the demo's page asks for learning."""
+    from bot.fans import FanWeek
+    from bot.learning_desk import LearningDesk
+
+    async def desk(world: LiveWorld) -> LearningDesk:
+        guild_id, bot = world.guild.id, world.bot
+        if (await store.server_settings(guild_id)).moderators_channel_id is None:
+            await store.change_server_settings(guild_id, bot.user.id, moderators_channel_id=world.mod_room.id)
+
+        def week(seed: int) -> FanWeek:
+            return FanWeek(store, bot.responder, bot.ratings, guild_id, seed=seed)
+
+        return LearningDesk(nightly, week=week, learn=lambda: bot.get_cog("Training").shift.learn(Cause.DEMO))
+
+    return desk
 
 
 async def _run(settings: Settings) -> None:

@@ -16,14 +16,15 @@ import secrets
 import webbrowser
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import discord
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from bot.demo.desk import Desk
 from bot.demo.live import Change, ChangeKind
 from bot.demo.session import Session, facts_json
 from bot.demo.world import LiveWorld
@@ -35,6 +36,8 @@ _MESSAGE_BYTES = 64 * 1024
 _SESSIONS = 16
 _FACTS_SECONDS = 1.0
 _AFTER_CHANGE_SECONDS = 0.15  # a rating is committed within 50 ms of its reaction
+# A report is a page of its own: it may show what it has in itself, and nothing that was said there can act.
+_REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox"
 _HOST_HEADER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 _HEADERS = {
     "Content-Security-Policy": (
@@ -67,15 +70,20 @@ class Facts:
 
 
 FactsOf = Callable[[int], Awaitable[Facts]]  # given the demo server's guild id
+DeskOf = Callable[[LiveWorld], Awaitable[Desk]]  # given the world, once it runs
 
 
 class DemoServer:
     """Serves the page of an open world while entered; `url` is its address, key included."""
 
-    def __init__(self, world: LiveWorld, facts: FactsOf, *, host: str = HOST, port: int = 0) -> None:
+    def __init__(
+        self, world: LiveWorld, facts: FactsOf, *, desk: Desk | None = None, host: str = HOST, port: int = 0
+    ) -> None:
         self._world = world
         self._facts_of = facts
         self._facts = Facts()
+        self._desk = desk
+        self._learning: dict[str, Any] | None = None
         self._host = host
         self._port = port
         self._key = secrets.token_urlsafe(24)
@@ -89,6 +97,7 @@ class DemoServer:
         app = web.Application(middlewares=[self._guard], client_max_size=_MESSAGE_BYTES)
         app.router.add_get("/{key}/", self._file)
         app.router.add_get("/{key}/socket", self._socket)
+        app.router.add_get("/{key}/report", self._report)
         app.router.add_get("/{key}/{name}", self._file)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -142,13 +151,27 @@ class DemoServer:
         kind = _TYPES[Path(name).suffix]
         return web.Response(body=body, content_type=kind, charset="utf-8", headers=self._headers(request))
 
+    async def _report(self, request: web.Request) -> web.Response:
+        path = self._desk.report() if self._desk is not None else None
+        headers = self._headers(request)
+        try:
+            body = await asyncio.to_thread(path.read_bytes) if path is not None else None
+        except OSError:
+            body = None
+        if body is None:
+            return web.Response(status=404, text="The last night left no report.", headers=headers)
+        headers["Content-Security-Policy"] = _REPORT_POLICY
+        return web.Response(body=body, content_type="text/html", charset="utf-8", headers=headers)
+
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         # Browsers always say where a websocket comes from; what doesn't is no page of ours.
         if "Origin" not in request.headers or len(self._sockets) >= _SESSIONS:
             return web.Response(status=403, text="No more pages can be open.", headers=self._headers(request))
         socket = web.WebSocketResponse(max_msg_size=_MESSAGE_BYTES, heartbeat=20.0)
         await socket.prepare(request)
-        session = Session(self._world, socket.send_str, facts_json(self._facts))
+        session = Session(
+            self._world, socket.send_str, facts_json(self._facts), desk=self._desk, learning=self._learning
+        )
         self._sockets.add(socket)
         self._sessions.add(session)
         writer = asyncio.create_task(_deliver(session, socket))
@@ -196,16 +219,31 @@ class DemoServer:
                 self._facts = facts
                 for session in self._sessions:
                     session.note_facts(facts_json(facts))
+            await self._follow_learning()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), _FACTS_SECONDS)
             self._changed.clear()
             await asyncio.sleep(_AFTER_CHANGE_SECONDS)
+
+    async def _follow_learning(self) -> None:
+        if self._desk is None:
+            return
+        try:
+            learning = asdict(await self._desk.state())
+        except Exception:
+            log.exception("How learning stands can't be read")
+            return
+        if learning != self._learning:
+            self._learning = learning
+            for session in self._sessions:
+                session.note_learning(learning)
 
 
 async def serve(
     bot: discord.Client,
     *,
     facts: FactsOf,
+    desk: DeskOf | None = None,
     announce: Callable[[str], None],
     host: str = HOST,
     port: int = 0,
@@ -214,16 +252,23 @@ async def serve(
     """Run `bot` in a live world with the page in front until cancelled; closes the bot at the end.
 
     `announce` gets the page's address once it can be opened; `port` 0 takes a free one. `facts(guild_id)` returns the
-    Facts of the panel and is asked after each change, at most about six times a second. Raises OSError if the address
-    can't be used, and whatever the bot raises while it starts.
+    Facts of the panel and is asked after each change, at most about six times a second; `desk(world)` returns what
+    the learning panel asks (None: there is no such panel). Raises OSError if the address can't be used, and whatever
+    the bot raises while it starts.
 
-        await serve(bot, facts=facts, announce=lambda url: print(f"Open {url}"), port=8080)
+        await serve(bot, facts=facts, desk=desk, announce=lambda url: print(f"Open {url}"), port=8080)
     """
-    async with LiveWorld(bot) as world, DemoServer(world, facts, host=host, port=port) as server:
-        announce(server.url)
-        if open_browser:
-            await asyncio.to_thread(webbrowser.open, server.url)
-        await asyncio.Event().wait()
+    async with LiveWorld(bot) as world:
+        learning = await desk(world) if desk is not None else None
+        try:
+            async with DemoServer(world, facts, desk=learning, host=host, port=port) as server:
+                announce(server.url)
+                if open_browser:
+                    await asyncio.to_thread(webbrowser.open, server.url)
+                await asyncio.Event().wait()
+        finally:
+            if learning is not None:
+                await learning.aclose()
 
 
 async def _deliver(session: Session, socket: web.WebSocketResponse) -> None:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from bot.demo.desk import Desk, DeskRefused, Wish
 from bot.demo.live import Change, ChangeKind
 from bot.demo.player import BadRequest, Player
 from bot.demo.views import Json
@@ -26,7 +27,15 @@ log = logging.getLogger(__name__)
 class Session:
     """Feed it requests with `handle`, run `write` beside; `send` delivers one JSON text to the page."""
 
-    def __init__(self, world: LiveWorld, send: Callable[[str], Awaitable[None]], facts: Json) -> None:
+    def __init__(
+        self,
+        world: LiveWorld,
+        send: Callable[[str], Awaitable[None]],
+        facts: Json,
+        *,
+        desk: Desk | None = None,
+        learning: Json | None = None,
+    ) -> None:
         self._world = world
         self._send = send
         self._player = Player(world, world.mei)
@@ -39,6 +48,8 @@ class Session:
         self._channels_changed = False
         self._facts = facts
         self._facts_changed = True
+        self._desk = desk
+        self._learning, self._learning_changed = learning, learning is not None
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -80,13 +91,20 @@ class Session:
 
     async def _act(self, request: Json) -> None:
         try:
-            answer: Json = {"value": await self._player.act(request)}
-        except BadRequest as error:
+            learns = request.get("do") == "learn"
+            answer: Json = {"value": await (self._learn(request) if learns else self._player.act(request))}
+        except (BadRequest, DeskRefused) as error:
             answer = {"error": str(error)}
         except Exception:
             log.exception("The demo page's request %r failed", request.get("do"))
             answer = {"error": "Something broke; the log has the details."}
         self._post({"re": request["id"], **answer})
+
+    async def _learn(self, request: Json) -> Json:
+        if self._desk is None or request.get("wish") not in list(Wish):
+            raise BadRequest("This demo can't do that; reload the page.")
+        await self._desk.begin(Wish(request["wish"]))
+        return {}
 
     # ------------------------------------------------------------------ to the page
 
@@ -104,6 +122,10 @@ class Session:
 
     def note_facts(self, facts: Json) -> None:
         self._facts, self._facts_changed = facts, True
+        self._wake.set()
+
+    def note_learning(self, learning: Json) -> None:
+        self._learning, self._learning_changed = learning, True
         self._wake.set()
 
     async def write(self) -> None:
@@ -143,8 +165,10 @@ class Session:
                 payloads.append({"push": "typing", "channel": str(channel_id), "name": view.naming("@", user_id)})
         if self._facts_changed:
             payloads.append({"push": "facts", "facts": self._facts})
+        if self._learning_changed:
+            payloads.append({"push": "learning", "learning": self._learning})
         self._messages, self._unread, self._typing = {}, set(), set()
-        self._channels_changed = self._facts_changed = False
+        self._channels_changed = self._facts_changed = self._learning_changed = False
         return payloads
 
     def _changed_channels(self) -> Json:

@@ -2,6 +2,7 @@
 
 import { Composer } from "./composer.js";
 import { $, avatar, icon, toast } from "./dom.js";
+import { Learning } from "./learning.js";
 import { Link } from "./link.js";
 import { Log } from "./log.js";
 import { showModal } from "./modal.js";
@@ -89,15 +90,17 @@ const NEWS = {
     drawFacts(facts);
     app.steps.counted(facts);
   },
+  learning: ({ learning }) => app.learning.draw(learning),
   trouble: ({ error }) => toast(error),
 };
 
 app.log = new Log(app);
 app.composer = new Composer(app);
 app.steps = new Steps(app);
+app.learning = new Learning(app);
 app.link = new Link({
   onopen: () => app.open(sessionStorage.getItem("who"), sessionStorage.getItem("channel")),
-  onpush: (news) => (app.state || news.push === "facts") && NEWS[news.push]?.(news),
+  onpush: (news) => (app.state || ["facts", "learning"].includes(news.push)) && NEWS[news.push]?.(news),
   onstatus: (online) => ($("offline").hidden = online || !app.state),
 });
 

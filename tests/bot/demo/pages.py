@@ -9,6 +9,7 @@ from typing import Any
 
 from playwright.async_api import Browser, Locator, Page, expect
 
+from bot.demo.desk import Desk
 from bot.demo.server import DemoServer, FactsOf
 from bot.demo.world import LiveWorld
 
@@ -44,10 +45,12 @@ class Demo:
 
 
 @asynccontextmanager
-async def page_of(browser: Browser, world: LiveWorld, facts: FactsOf, **options: Any) -> AsyncIterator[Demo]:
+async def page_of(
+    browser: Browser, world: LiveWorld, facts: FactsOf, *, desk: Desk | None = None, **options: Any
+) -> AsyncIterator[Demo]:
     """Serve an entered world and open its page; fails when the page complained or asked anyone else for anything."""
     troubles: list[str] = []
-    async with DemoServer(world, facts) as server:
+    async with DemoServer(world, facts, desk=desk) as server:
         page = await browser.new_page(**{"viewport": {"width": 1280, "height": 800}, **options})
         page.set_default_timeout(10_000)
         page.on("pageerror", lambda error: troubles.append(str(error)))
