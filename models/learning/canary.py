@@ -10,7 +10,7 @@ anytime     a test martingale by betting (Waudby-Smith & Ramdas 2024) against "a
             rating of each conversation in order: at 20 it rolls back, and by Ville's inequality a candidate that isn't
             worse is rolled back with probability <= .05 however often one looks.
 
-The posterior is quicker and wrong more often, since it is looked at every few minutes (docs/notebook.md has how often).
+The posterior is quicker and wrong more often, since it is looked at every few minutes.
 A wrong rollback costs a night; a late one costs the members. Both assume that the arm doesn't change who rates.
 """
 

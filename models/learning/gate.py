@@ -5,8 +5,7 @@ candidate is promoted only when every check holds, each at the rules' level, and
 to be no better; all else waits for more ratings.
 
 Several candidates of one night share the level: `choose` judges each at level / k, k being those that passed the checks
-that read no rating. That is Holm's first step, and as one candidate at most is promoted the first is all that is used;
-choosing on a separate quarter of the ratings promoted the better of three no more often (docs/notebook.md).
+that read no rating. That is Holm's first step, and as one candidate at most is promoted the first is all that is used.
 """
 
 from __future__ import annotations

@@ -10,9 +10,8 @@ the gain is bootstrapped by conversation, by rater, and by their intersection, a
 V_conversation + V_rater - V_both (Cameron, Gelbach & Miller 2011). Weights are exponential (Rubin 1981; Owen & Eckles
 2012), so that no resample lacks a class. A reply's weight by rater is 1 + sum over votes of share x (weight - 1).
 
-Two others were tried (docs/notebook.md). Owen's pigeonhole bootstrap (2007) multiplies conversation and rater weights,
-and so counts plain noise up to three times: here a variance of 1.5 times the truth, and as many more ratings. Unsigned
-shares credit who voted down with the reply being good, and so hide a taste: at 740 pairs 10 % false gains for 5 %.
+Why not two others: Owen's pigeonhole bootstrap (2007) multiplies conversation and rater weights, and so counts plain
+noise up to three times. Unsigned shares credit who voted down with the reply being good, and so hide a taste.
 
 The bound uses Student's t with Satterthwaite's degrees of freedom, each dimension's being its effective number of
 clusters (sum u^2)^2 / sum u^4 of their influences u, less one: a gain that three raters carry has two degrees, not 59.
