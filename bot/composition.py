@@ -157,6 +157,7 @@ def _learning(
         share=settings.canary_share,
         keep=settings.keep_adapters,
         warnings=healed.warnings,
+        nights=database.parent / NIGHTS,
     )
     work = NightWork(
         store,

@@ -80,10 +80,14 @@ async def run_job(
                 return JobEnd(None)
 
 
-async def judge_canary(ratings: Iterable[CanaryRating]) -> CanaryVerdict | None:
-    """Ask a process of its own what the canary's ratings say; None when it didn't answer, which the log explains."""
+async def judge_canary(ratings: Iterable[CanaryRating], night: Path | None = None) -> CanaryVerdict | None:
+    """Ask a process of its own what the canary's ratings say; None when it didn't answer, which the log explains.
+
+    The report in the folder `night` then shows them.
+    """
     errors = b""
-    async with _process(_JUDGE, environment(1), stderr=PIPE) as process:
+    command = (*_JUDGE, *([str(night)] if night else []))
+    async with _process(command, environment(1), stderr=PIPE) as process:
         try:
             async with asyncio.timeout(_JUDGE_SECONDS):
                 said, errors = await process.communicate(watch.question(ratings).encode())

@@ -30,11 +30,14 @@ _NOBODY = 0  # the actor of what Encore does by itself
 # A reply waits in the queue with its adapter chosen, so what is served no more stays loaded for a while.
 _LINGER_SECONDS = 900.0
 
-Judge = Callable[[Sequence[CanaryRating]], Awaitable[CanaryVerdict | None]]
+Judge = Callable[[Sequence[CanaryRating], Path | None], Awaitable[CanaryVerdict | None]]
 
 
 class Promotion:
-    """`serving` is in memory and follows every change; without an `engine` (a command) only the pointer is moved."""
+    """`serving` is in memory and follows every change; without an `engine` (a command) only the pointer is moved.
+
+    `nights` has the nights' folders, whose reports show what their canaries say.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Promotion:
         clock: Callable[[], float] = time.time,
         judge: Judge = judge_canary,
         warnings: Iterable[str] = (),
+        nights: Path | None = None,
     ) -> None:
         self.serving = serving
         self.verdict: CanaryVerdict | None = None
@@ -59,6 +63,7 @@ class Promotion:
         self._keep = keep
         self._clock = clock
         self._judge = judge
+        self._nights = nights
         self._judged: list[CanaryRating] = []
         self._changing = asyncio.Lock()
         self._served_until: dict[str, float] = {}
@@ -134,11 +139,20 @@ class Promotion:
             return None
         ratings = await self._store.canary_ratings(canary.adapter)
         if self.verdict is None or ratings != self._judged:
-            verdict = await self._judge(ratings)
+            verdict = await self._judge(ratings, await asyncio.to_thread(self._night_of, canary.adapter))
             if verdict is None or self.serving.canary != canary:
                 return None
             self.verdict, self._judged = verdict, ratings
         return self.verdict
+
+    def _night_of(self, adapter: str) -> Path | None:
+        """Return the folder of the night that made an adapter, whose report shows the canary; None: it is gone."""
+        try:
+            night = self._adapters.manifest(adapter).night
+        except (ModelError, OSError):
+            return None
+        folder = self._nights / Path(night).name if self._nights else None
+        return folder if folder is not None and folder.is_dir() else None
 
     async def _settle(self, verdict: CanaryVerdict | None, *, keep: bool) -> None:
         async with self._changing:

@@ -109,6 +109,17 @@ def night(folder: Path, *, say: Callable[[Progress], None], clock: Callable[[], 
 
 
 def _ended(context: Context) -> Result:
+    result = _attempted(context)
+    try:
+        from models.learning.report import tell  # brings in matplotlib, which only this needs
+
+        tell(context.folder, result, context.seconds)
+    except Exception:
+        log.exception("there is no report")  # the result stands without it
+    return result
+
+
+def _attempted(context: Context) -> Result:
     try:
         return run(context)
     except ModelError as error:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from models.errors import ModelError
 from models.fetch import sha256_of
 from models.learning import job as jobs
-from models.learning.files import read_json
+from models.learning.files import read_json, write_json
 from models.learning.fixed_prompts import neutral_prompts
 from models.learning.snapshot import read_snapshot
 from models.learning.story import (
@@ -198,6 +198,17 @@ def _texts(path: Path) -> Sequence[str]:
 def _hashes(job: Job | None, result: Result) -> dict[str, str]:
     of_job = {f"model {job.model_name}": job.model_sha256, jobs.SNAPSHOT: job.dataset_sha256} if job else {}
     return {**of_job, **result.files}
+
+
+def write_canary(folder: Path, canary: CanaryStory) -> None:
+    """Keep the canary for `read_story`, durably."""
+    points = [(point.at, point.candidate, point.good) for point in canary.points]
+    verdict = {
+        "decision": canary.decision,
+        "probability_worse": canary.probability_worse,
+        "sentence": canary.sentence,
+    }
+    write_json(folder / CANARY, {"verdict": verdict, "points": points})
 
 
 def _canary(folder: Path) -> CanaryStory | None:

@@ -54,9 +54,11 @@ class Judge:
     decision: Decision | None = Decision.CONTINUE
     worse: float = 0.2
     asked: list[list[CanaryRating]] = field(default_factory=list)
+    shown_in: list[Path | None] = field(default_factory=list)
 
-    async def __call__(self, ratings: Sequence[CanaryRating]) -> CanaryVerdict | None:
+    async def __call__(self, ratings: Sequence[CanaryRating], night: Path | None) -> CanaryVerdict | None:
         self.asked.append(list(ratings))
+        self.shown_in.append(night)
         if self.decision is None:
             return None
         return CanaryVerdict(self.decision, self.worse, 1.0, (0.5, 0.5), (1, 1), "So it says.")
@@ -112,6 +114,7 @@ async def house(
         promotion = Promotion(
             store, adapters, serving,
             engine=fake, share=share, keep=keep, clock=clock, judge=judge, warnings=warnings,
+            nights=folder / "nights",
         )  # fmt: skip
         spec = ModelSpec("tiny", None, model_sha256, "none", "for tests", "any")
         command = (sys.executable, str(fake_night.__file__), job)

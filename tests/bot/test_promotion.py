@@ -197,6 +197,17 @@ async def test_watch_is_told_the_arm_and_propensity_of_every_vote(tmp_path: Path
         assert len(h.judge.asked) == 1, "the same ratings aren't judged twice"
 
 
+async def test_canary_is_shown_in_the_report_of_the_night_that_made_it_while_that_is_there(tmp_path: Path) -> None:
+    async with house(tmp_path, share=0.2) as h:
+        await _promote(h, "a")
+        await _rated_in_both_arms(h, "a")
+        await h.nightly.watch_canary()
+        (tmp_path / "nights" / h.adapters.manifest("a").night).mkdir(parents=True)
+        await _rated_in_both_arms(h, "a")
+        await h.nightly.watch_canary()
+        assert h.judge.shown_in == [None, tmp_path / "nights" / "a"]
+
+
 async def test_canary_that_members_like_answers_all(tmp_path: Path) -> None:
     async with house(tmp_path, share=0.5) as h:
         await _promote(h, "a")
