@@ -38,7 +38,11 @@ OnProgress = Callable[[NightProgress], None]
 
 _STANDING = "standing.json"
 _LEFT_BEHIND = ("train", "adapters")  # the bulk of a night's folder; what was installed is elsewhere
-_OF_RATINGS = (jobs.SNAPSHOT, "labelled.jsonl", "pairs.jsonl", _STANDING)
+_TOLD = {"train.json", "dropped.json"}  # of "train": what the report is drawn from, again when a canary has news
+_OF_RATINGS = (
+    *(jobs.SNAPSHOT, "labelled.jsonl", "pairs.jsonl", _STANDING, "raters.json", "split.json", "scorecard.json"),
+    *("train", "evidence", "report.html", "*.png"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +223,17 @@ class NightWork:
         """Remove what a night that ended needs no more, and what was taken back from it."""
         folder = self.folder / night.id
         for name in _LEFT_BEHIND:
-            shutil.rmtree(folder / name, ignore_errors=True)
+            for path in (folder / name).rglob("*"):
+                if path.name not in _TOLD and not path.is_dir():
+                    with contextlib.suppress(OSError):
+                        path.unlink()
         if night.outcome is NightOutcome.RETRACTED:
-            for name in _OF_RATINGS:
-                with contextlib.suppress(OSError):
-                    (folder / name).unlink(missing_ok=True)
+            for path in [path for name in _OF_RATINGS for path in folder.glob(name)]:
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    with contextlib.suppress(OSError):
+                        path.unlink()
 
 
 def _with_result(night: Night, result: jobs.Result) -> Night:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -244,3 +245,29 @@ async def test_job_of_a_night_is_complete_json(tmp_path: Path) -> None:
         told = json.loads((h.nightly.folder(night) / jobs.JOB).read_text())
         assert told["night_id"] == night.id
         assert replace(night) == await h.nightly.night(night.id)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "left"),
+    [
+        (
+            NightOutcome.PROMOTED,
+            {"train.json", "raters.json", "loss.png", "report.html", "neutral.jsonl", "result.json"},
+        ),
+        (NightOutcome.RETRACTED, {"result.json"}),
+    ],
+)
+async def test_night_that_ended_keeps_what_its_report_is_drawn_from_unless_it_was_taken_back(
+    tmp_path: Path, outcome: NightOutcome, left: set[str]
+) -> None:
+    async with house(tmp_path) as h:
+        await h.rate()
+        night = replace(await h.nightly.run(Cause.COMMAND), outcome=outcome)
+        folder = h.nightly.folder(night)
+        shutil.rmtree(folder)
+        for name in ("train/kto/train.json", "train/kto/adapter/adapter_model.safetensors", "adapters/kto/adapter.gguf",
+                     "evidence/neutral.jsonl", "raters.json", "loss.png", "report.html", "result.json"):  # fmt: skip
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text("{}")
+        await h.nightly._work.end(night)
+        assert {path.name for path in folder.rglob("*") if path.is_file()} == left
