@@ -18,7 +18,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 
 from models.engines.llama_server import open_server
-from models.errors import EngineFailed
+from models.errors import EngineFailed, ModelError
 from models.learning.fixed_prompts import neutral_prompts
 from models.learning.generations import base_replies
 from models.types import Role, Turn
@@ -45,6 +45,10 @@ _TEXTS, _POSITIONS = 32, range(0, 32, 4)  # tokens of the reply that a prefix ha
 _CONTEXT_TOKENS = 512
 
 _Next = dict[int, float]  # token id: log p
+
+
+class NothingToCompare(ModelError):
+    """The base model writes too little for a comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +86,14 @@ def measure(
 ) -> ParityReport:
     """Compare `model`, base and adapter in torch, with the two files as llama.cpp serves them; blocks.
 
-    Prefixes of one text should follow each other, the shortest first: they are read once. Raises ModelUnavailable,
-    AdapterRefused and EngineFailed.
+    Prefixes of one text should follow each other, the shortest first: they are read once. Raises NothingToCompare,
+    ModelUnavailable, AdapterRefused and EngineFailed.
     """
+    if not prefixes:
+        raise NothingToCompare(
+            f"The model as it came answers no fixed prompt in more than {_POSITIONS[-1]} tokens, so that an adapter "
+            "can't be compared; choose another MODEL."
+        )
     groups = list(_groups(prefixes))
     sampled = groups[::_EVERY]
     asked = [prefix for group in sampled for prefix in group]

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from models.learning import convert, parity
 from models.learning.convert import peft_to_gguf
-from models.learning.parity import ParityReport, measure
+from models.learning.parity import NothingToCompare, ParityReport, measure
 from models.learning.torch_model import save_adapter
 from tests.models.learning.served import strong_adapter, tiny_base
 from tests.models.tiny_gguf import write_tiny_gguf
@@ -123,3 +123,8 @@ def test_each_bar_fails_by_itself(
     assert not report.held
     assert told in report.sentence
     assert parity._judged([0.01] * 200, 198, [1.0, -1.0], [1.05, -1.0]).held
+
+
+def test_a_base_that_writes_too_little_is_a_sentence(trained: tuple[Any, Path], base: Path) -> None:
+    with pytest.raises(NothingToCompare, match="choose another MODEL"):
+        measure(base, base, trained[0], (), progress=lambda done, total: None)
