@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from models.learning.context import Context
 
 MIN_PREFIXES = 200
-MARGIN_NATS = 0.15  # between torch's two likeliest tokens; where it is less sure, rounding decides
+# Between torch's two likeliest tokens. Rounding decides where it is less sure: up to .3 nat in right adapters too
+# (docs/notebook.md), so that at .15, where a wrong one can't be told from it, two right ones of three would be refused.
+MARGIN_NATS = 0.3
 MIN_SAME_TOP, MAX_MEDIAN_NATS = 0.99, 0.05
 MIN_ALIKE = 0.98  # cosine of the two changes
 STRENGTHS = 0.95, 1.05  # of the served change, 1 being that of torch
@@ -41,7 +43,7 @@ _AMPLIFIED = 16.0
 _EVERY = 4  # of the texts, for the changes
 _LIKELIEST = 8  # tokens of torch's whose change is compared
 _ASKED = 64  # of llama.cpp's; what it finds less likely is left out
-_TEXTS, _POSITIONS = 32, range(0, 32, 4)  # tokens of the reply that a prefix has
+_TEXTS, _POSITIONS = 36, range(0, 32, 4)  # tokens of the reply that a prefix has
 _CONTEXT_TOKENS = 512
 
 _Next = dict[int, float]  # token id: log p
