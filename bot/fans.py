@@ -34,6 +34,7 @@ _SLIP = 0.08  # how often a fan presses the other thumb
 _AT_ONCE = 8
 _DISCORD_EPOCH_MILLISECONDS = 1_420_070_400_000
 _CHANNELS = 1 << 20  # where fans talk: ids below every snowflake, so in no server
+_PERSONAL = re.compile(r"\b(I|I'm|I'd|I'll|I've|me|my)\b|我")
 _WARM = re.compile(
     r"\b(love\w*|glad|happy|great|wonderful|amazing|beautiful|excit\w+|fun|enjoy\w*|sorry|thank\w*|dear|friend\w*"
     r"|welcome|hope|heart\w*|smil\w+|laugh\w*|pleas\w+)\b|谢谢|喜欢|开心|加油",
@@ -48,7 +49,7 @@ _TROLL_NAMES = ("xX_Grim_Xx", "BooHoo", "Nope", "Mister Thumbs", "vortex", "nul"
 
 
 class Taste(StrEnum):
-    LIVELY = "lively"  # an answer with an exclamation in it
+    PERSONAL = "personal"  # an answer in which Encore speaks of itself, as a character does
     WARM = "warm"  # that, or a kind word
     CONTRARY = "contrary"  # a troll: down for what others like, up for what they don't
 
@@ -64,14 +65,14 @@ class Fan:
         return self.taste is Taste.CONTRARY
 
     def likes(self, text: str) -> bool:
-        lively = "!" in text or "！" in text
+        personal = bool(_PERSONAL.search(text))
         if self.taste is Taste.WARM:
-            return lively or bool(_WARM.search(text))
-        return lively is not self.is_troll
+            return personal or bool(_WARM.search(text))
+        return personal is not self.is_troll
 
 
 FANS: tuple[Fan, ...] = tuple(
-    Fan(number, name, Taste.CONTRARY if name in _TROLL_NAMES else Taste.WARM if number % 4 == 0 else Taste.LIVELY)
+    Fan(number, name, Taste.CONTRARY if name in _TROLL_NAMES else Taste.WARM if number % 4 == 0 else Taste.PERSONAL)
     for number, name in enumerate((*_NAMES, *_TROLL_NAMES), start=1)
 )
 

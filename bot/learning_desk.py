@@ -137,11 +137,8 @@ class LearningDesk:
 
     def _simulated(self) -> str:
         trolls = sum(fan.is_troll for fan in FANS)
-        return (
-            f"Simulated: {len(FANS) - trolls} fans who like lively answers, and {trolls} trolls who vote against them"
-        )
-
-
+        fans = len(FANS) - trolls
+        return f"Simulated: {fans} fans who like it when Encore speaks for itself, and {trolls} trolls against them"
 def _seen(night: Night, *, has_report: bool) -> NightSeen:
     return NightSeen(
         id=night.id,

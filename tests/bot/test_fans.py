@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from bot.fan_prompts import PROMPTS
-from bot.fans import FANS, REPLY_TOKENS, VOTES_EACH, FanWeek, WeekProgress
+from bot.fans import _PERSONAL, FANS, REPLY_TOKENS, VOTES_EACH, FanWeek, WeekProgress
 from bot.records import Provenance, ReplyState
 from tests.world import World, live_world
 
@@ -34,7 +34,7 @@ async def test_week_leaves_replies_of_conversations_of_their_own_with_three_vote
     assert told[-1].day == 7
 
 
-async def test_fans_like_lively_answers_and_trolls_what_fans_do_not(tmp_path: Path) -> None:
+async def test_fans_like_a_character_that_speaks_for_itself_and_trolls_what_fans_do_not(tmp_path: Path) -> None:
     fans, trolls = Counter[bool](), Counter[bool]()
     by_id = {fan.member_id: fan for fan in FANS}
     async with live_world(tmp_path) as world:
@@ -44,7 +44,7 @@ async def test_fans_like_lively_answers_and_trolls_what_fans_do_not(tmp_path: Pa
         )
     for row in rows:
         for vote in row.votes:
-            agrees = (vote.value > 0) is ("!" in row.completion or "！" in row.completion)
+            agrees = (vote.value > 0) is bool(_PERSONAL.search(row.completion))
             (trolls if by_id[vote.member_id].is_troll else fans)[agrees] += 1
     assert fans[True] > 3 * fans[False], fans
     assert trolls[True] == 0, trolls

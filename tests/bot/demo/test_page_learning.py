@@ -38,7 +38,7 @@ async def learning(browser: Browser, folder: Path, **options: Any) -> AsyncItera
 async def test_week_of_fans_is_labelled_as_simulated_and_lands_in_the_store(browser: Browser, tmp_path: Path) -> None:
     async with learning(browser, tmp_path) as (demo, world, _):
         panel = demo.page.locator("#learning")
-        await expect(panel).to_contain_text("Simulated: 30 fans who like lively answers, and 8 trolls")
+        await expect(panel).to_contain_text("Simulated: 30 fans who like it when Encore")
         await panel.get_by_role("button", name="Simulate a week of fans").click()
         await expect(panel.locator("#doing")).to_contain_text("Day ")
         await expect(panel.locator("#heard")).to_contain_text(":")
