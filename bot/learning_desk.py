@@ -139,6 +139,8 @@ class LearningDesk:
         trolls = sum(fan.is_troll for fan in FANS)
         fans = len(FANS) - trolls
         return f"Simulated: {fans} fans who like it when Encore speaks for itself, and {trolls} trolls against them"
+
+
 def _seen(night: Night, *, has_report: bool) -> NightSeen:
     return NightSeen(
         id=night.id,

@@ -72,7 +72,8 @@ def _better_by(figures: Mapping[str, Any]) -> str:
     """Say how the new adapter does on ratings that it had not seen, with the interval of chance."""
     told = []
     if (wins := _interval(figures, "win_rate")) is not None:
-        told.append(f"It would win {wins[0]:.0%} of comparisons{_between(wins, '.0%')}; 50% is no difference.")
+        share = f"{wins[0]:.0%} of pairs{_between(wins, '.0%')}"
+        told.append(f"It ranks a good reply above a bad one in {share}; 50% is chance.")
     if (gain := _interval(figures, "gain")) is not None:
         points = tuple(100 * value for value in gain)
         told.append(f"It tells good replies from bad ones better by {points[0]:+.1f} points{_between(points, '+.1f')}.")

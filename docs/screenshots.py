@@ -4,7 +4,7 @@
 
 Run it from the repository's root, with the `dev` extra and a Chromium installed. It uses the embedded model: the file
 that ENCORE_TEST_MODEL names, or the one that `encore` keeps (fetched if missing). The questions and the seed are fixed;
-the answers are the model's own.
+the answers are the model's own. The last two pictures are of a real night, so all takes a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from typing import Any
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from bot.client import build_bot
-from bot.composition import services
-from bot.demo.server import DemoServer, Facts
+from bot.commands import demo_desk, demo_facts
+from bot.composition import NightOptions, services
+from bot.demo.server import DemoServer
 from bot.demo.world import LiveWorld
 from bot.records import Provenance
 from bot.settings import load
@@ -34,6 +35,7 @@ SAMPLING = Sampling(temperature=0.4, max_new_tokens=90)
 _DESKTOP = {"width": 1280, "height": 800}
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _ANSWER_MILLISECONDS = 120_000
+_NIGHT_MILLISECONDS = 3_600_000
 
 
 async def main() -> None:
@@ -43,33 +45,32 @@ async def main() -> None:
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         settings = load(_environment(Path(folder)))
-        opening = services(settings, database=Path(folder) / "encore.sqlite3", progress=lambda *_: None)
-        async with opening as (store, model):
-            info = model.engine.info
-
-            async def facts(guild_id: int) -> Facts:
-                counts = await store.counts(guild_id)
-                return Facts(
-                    replies=counts.replies,
-                    rated_replies=counts.rated_replies,
-                    votes_up=counts.votes_up,
-                    votes_down=counts.votes_down,
-                    comparisons=counts.comparisons,
-                    corrections=counts.corrections,
-                    model=info.model,
-                    quantization=info.quantization,
-                    languages=info.languages,
-                )
-
-            world = LiveWorld(build_bot(settings, store, model, provenance=Provenance.DEMO))
-            async with world, DemoServer(world, facts) as server, async_playwright() as playwright:
-                await store.change_server_settings(world.guild.id, world.moderator.id, seed=SEED, sampling=SAMPLING)
-                browser = await playwright.chromium.launch(
-                    executable_path=executable,
-                    args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-                )
-                await _take_pictures(browser, world, server.url)
-                await browser.close()
+        opening = services(
+            settings,
+            database=Path(folder) / "encore.sqlite3",
+            progress=lambda *_: None,
+            nights=NightOptions(snowflakes=False),
+        )
+        async with opening as (store, model, learning):
+            bot = build_bot(
+                settings, store, model, nightly=learning.nightly, arms=learning.arms, provenance=Provenance.DEMO
+            )
+            async with LiveWorld(bot) as world:
+                desk = await demo_desk(store, learning.nightly)(world)
+                facts = demo_facts(store, model)
+                async with DemoServer(world, facts, desk=desk) as server, async_playwright() as playwright:
+                    await store.change_server_settings(world.guild.id, world.moderator.id, seed=SEED, sampling=SAMPLING)
+                    browser = await playwright.chromium.launch(
+                        executable_path=executable,
+                        args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+                    )
+                    await _take_pictures(browser, world, server.url)
+                    await store.change_server_settings(
+                        world.guild.id, world.moderator.id, seed=None, sampling=Sampling()
+                    )
+                    await _take_learning(browser, server.url)
+                    await browser.close()
+                await desk.aclose()
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -118,6 +119,27 @@ async def _take_pictures(browser: Browser, world: LiveWorld, url: str) -> None:
 
     page = await _open(browser, url, viewport={"width": 390, "height": 780}, color_scheme="dark", has_touch=True)
     await _save(page, "demo-phone")
+    await page.context.close()
+
+
+async def _take_learning(browser: Browser, url: str) -> None:
+    """Let a week pass and a night run, which takes some ten minutes, and show what came of it."""
+    page = await _open(browser, url)
+    panel = page.locator("#learning")
+    await panel.get_by_role("button", name="Simulate a week of fans").click()
+    night = panel.get_by_role("button", name="Run a night")
+    await expect(night).to_be_disabled()
+    await expect(night).to_be_enabled(timeout=_NIGHT_MILLISECONDS)
+    await night.click()
+    await panel.locator(".verdict").wait_for(timeout=_NIGHT_MILLISECONDS)
+    await page.get_by_role("radio", name="Sam").click()
+    await page.locator(".channel", has_text="mod-room").click()
+    await panel.evaluate("panel => panel.scrollIntoView({block: 'start'})")
+    await _save(page, "demo-learning")
+    report = await browser.new_page(viewport={"width": 1000, "height": 1100}, color_scheme="light", locale="en-GB")
+    await report.goto(f"{url}report")
+    await _save(report, "night-report")
+    await report.context.close()
     await page.context.close()
 
 

@@ -74,9 +74,10 @@ def judge(evidence: Evidence, *, rules: Rules = DEFAULT_RULES, comparisons: int 
     columns = _columns(evidence)
     sample, shortage = _sample(columns, rules)
     if columns is None or not sample.held:
-        gain, proofs, missing = statistics.NOTHING, [sample], shortage
+        gain, proofs, missing, own = statistics.NOTHING, [sample], shortage, None
     else:
         gain, estimates = _estimates(columns, rules)
+        own = _own(columns, gain, rules)
         blocks.append(_positives(columns, rules))
         bounded = [_bounded(name, estimate, level) for name, estimate in estimates.items()]
         signs = [_beside_length(columns, level), _without_influential(columns, gain, rules)]
@@ -94,7 +95,7 @@ def judge(evidence: Evidence, *, rules: Rules = DEFAULT_RULES, comparisons: int 
         outcome = Outcome.PROMOTED if all(check.held for check in checks) else Outcome.INSUFFICIENT
     votes = max(sum(len(reply.votes) for reply in evidence.replies), 1)
     more = max(math.ceil(votes * (missing - 1)), 1) if outcome is Outcome.INSUFFICIENT else None
-    return Verdict(outcome, checks, gain, level, more)
+    return Verdict(outcome, checks, gain, level, more, own)
 
 
 def choose(candidates: Sequence[Evidence], *, rules: Rules = DEFAULT_RULES) -> Choice:
@@ -170,6 +171,14 @@ def _estimates(columns: _Columns, rules: Rules) -> tuple[Estimate, dict[str, Est
     gain = statistics.gain(c.candidate, c.incumbent, mass, c.groups, resamples=rules.resamples, seed=rules.seed)
     equal = statistics.gain_at_equal_length(c.candidate, c.incumbent, c.tokens, mass, c.groups)
     return gain, {GAIN: gain, AT_EQUAL_LENGTH: equal}
+
+
+def _own(columns: _Columns, gain: Estimate, rules: Rules) -> Estimate:
+    c = columns
+    if not c.incumbent.any():
+        return gain
+    nothing = np.zeros_like(c.candidate)
+    return statistics.gain(c.candidate, nothing, c.mass, c.groups, resamples=rules.resamples, seed=rules.seed)
 
 
 def _bounded(name: str, estimate: Estimate, level: float) -> Check:

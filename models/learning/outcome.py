@@ -107,6 +107,7 @@ def _figures(verdict: Verdict, candidate: Candidate, trained: TrainResult) -> di
         "gain": gain.value,
         "gain_low": gain.low(verdict.level),
         "gain_high": gain.high(verdict.level),
+        **_win_rate(verdict),
         "steps": trained.steps,
         "loss_first": trained.losses[0],
         "loss_last": sum(trained.losses[-10:]) / len(trained.losses[-10:]),
@@ -114,6 +115,15 @@ def _figures(verdict: Verdict, candidate: Candidate, trained: TrainResult) -> di
     measured |= {_OF_CHECKS[check.name]: check.figure for check in verdict.checks if check.name in _OF_CHECKS}
     numbers = {name: value for name, value in measured.items() if math.isfinite(value)}
     return {"objective": candidate.objective.value, **numbers}
+
+
+def _win_rate(verdict: Verdict) -> dict[str, float]:
+    """Return in how many pairs of a good and a bad reply the good one is ranked above, with its 95 % interval."""
+    own = verdict.above_chance
+    if own is None:
+        return {}
+    low, high = max(0.0, 0.5 + own.low(0.025)), min(1.0, 0.5 + own.high(0.025))
+    return {"win_rate": 0.5 + own.value, "win_rate_low": low, "win_rate_high": high}
 
 
 def _finite(value: float) -> float | None:

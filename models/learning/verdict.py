@@ -72,8 +72,9 @@ DEFAULT_RULES = Rules()
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The gate's answer. `gain` is of preference AUC, .05 = 5 points.
+    """The gate's answer. `gain` is of preference AUC over the incumbent's, .05 = 5 points.
 
+    `above_chance` is the candidate's own AUC less .5: how much oftener than by chance it ranks good above bad.
     `more_ratings_needed` is None unless the outcome is insufficient; `level` is what was left of the rules' level after
     it was shared among the candidates of the night.
     """
@@ -83,6 +84,7 @@ class Verdict:
     gain: Estimate
     level: float
     more_ratings_needed: int | None
+    above_chance: Estimate | None = None
 
     @property
     def reasons(self) -> tuple[str, ...]:

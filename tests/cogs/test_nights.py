@@ -199,7 +199,7 @@ async def test_morning_card_says_what_was_learned_from_whom_and_how_much_better_
     shown = fields(card)
     assert shown["Learned from"] == "1,812 votes of 41 raters on 604 replies"
     assert shown["Against what answered before"].splitlines() == [
-        "It would win 58% of comparisons (52% to 64%); 50% is no difference.",
+        "It ranks a good reply above a bad one in 58% of pairs (52% to 64%); 50% is chance.",
         "It tells good replies from bad ones better by +6.2 points (+2.1 to +10.3).",
         "Measured on 181 replies that it did not learn from.",
     ]

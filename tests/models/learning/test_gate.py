@@ -56,6 +56,16 @@ def test_a_better_candidate_is_promoted_with_every_check_told() -> None:
     assert all(check.sentence.endswith(".") and math.isfinite(check.figure) for check in verdict.checks)
 
 
+def test_a_verdict_has_the_candidates_own_auc_beside_its_gain() -> None:
+    verdict = judge(make())
+    assert verdict.above_chance == verdict.gain  # the base ranks nothing
+    learned = replace(make(), replies=tuple(replace(reply, incumbent=reply.candidate) for reply in make().replies))
+    again = judge(learned)
+    assert again.gain.value == 0
+    assert again.above_chance is not None
+    assert again.above_chance.value == pytest.approx(verdict.gain.value)
+
+
 def test_the_same_evidence_has_the_same_verdict() -> None:
     assert judge(make(0.3)) == judge(make(0.3))
 

@@ -25,7 +25,7 @@ def _verdict(outcome: verdicts.Outcome, gain: Estimate, more: int | None = None,
         Check("length ratio", Kind.HARM, 1.1, 1.4, True, "Replies are 1.10 times as long."),
         *([Check("gain", Kind.PROOF, math.nan, 0.0, False, reason)] if reason else []),
     )
-    return Verdict(outcome, checks, gain, 0.05, more)
+    return Verdict(outcome, checks, gain, 0.05, more, None if gain is NOTHING else gain)
 
 
 PROMOTED = _verdict(verdicts.Outcome.PROMOTED, Estimate(0.2, 0.05, 50.0))
@@ -47,6 +47,9 @@ def test_a_promotion_says_by_how_much_against_what() -> None:
     assert result.more_ratings_needed is None
     assert result.figures["objective"] == "sft"
     assert result.figures["gain"] == 0.2
+    assert result.figures["win_rate"] == pytest.approx(0.7)
+    assert 0.59 < result.figures["win_rate_low"] < 0.61
+    assert 0.79 < result.figures["win_rate_high"] < 0.81
     assert result.figures["length_ratio"] == 1.1
     assert result.figures["loss_last"] == 0.25
 
