@@ -1,23 +1,27 @@
 """Take the README's pictures: the demo with the real bot and model, in headless Chromium, into docs/pictures.
 
-    python -m docs.screenshots
+    python -m docs.screenshots [--night DIR]
 
 Run it from the repository's root, with the `dev` extra and a Chromium installed. It uses the embedded model: the file
 that ENCORE_TEST_MODEL names, or the one that `encore` keeps (fetched if missing). The questions and the seed are fixed;
-the answers are the model's own. The last two pictures are of a real night, so all takes a quarter of an hour.
+the answers are the model's own. The last two pictures are of a real night in the demo, which takes ten minutes
+unless DIR is the folder of a demo where one has ended.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import re
 import shutil
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Locator, Page, ViewportSize, async_playwright, expect
 
 from bot.client import build_bot
 from bot.commands import demo_desk, demo_facts
@@ -26,59 +30,62 @@ from bot.demo.server import DemoServer
 from bot.demo.world import LiveWorld
 from bot.records import Provenance
 from bot.settings import load
+from bot.store import Store
 from models.types import Sampling
 
 PICTURES = Path(__file__).parent / "pictures"
 MODEL_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SEED = 11
 SAMPLING = Sampling(temperature=0.4, max_new_tokens=90)
-_DESKTOP = {"width": 1280, "height": 800}
+_DESKTOP: ViewportSize = {"width": 1280, "height": 800}
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _ANSWER_MILLISECONDS = 120_000
 _NIGHT_MILLISECONDS = 3_600_000
 
 
-async def main() -> None:
+async def main(night: Path | None) -> None:
     executable = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if executable is None:
         raise SystemExit("No Chromium was found: install one, then run this again.")
     PICTURES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        settings = load(_environment(Path(folder)))
-        opening = services(
-            settings,
-            database=Path(folder) / "encore.sqlite3",
-            progress=lambda *_: None,
-            nights=NightOptions(snowflakes=False),
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         )
-        async with opening as (store, model, learning):
-            bot = build_bot(
-                settings, store, model, nightly=learning.nightly, arms=learning.arms, provenance=Provenance.DEMO
-            )
-            async with LiveWorld(bot) as world:
-                desk = await demo_desk(store, learning.nightly)(world)
-                facts = demo_facts(store, model)
-                async with DemoServer(world, facts, desk=desk) as server, async_playwright() as playwright:
-                    await store.change_server_settings(world.guild.id, world.moderator.id, seed=SEED, sampling=SAMPLING)
-                    browser = await playwright.chromium.launch(
-                        executable_path=executable,
-                        args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-                    )
-                    await _take_pictures(browser, world, server.url)
-                    await store.change_server_settings(
-                        world.guild.id, world.moderator.id, seed=None, sampling=Sampling()
-                    )
-                    await _take_learning(browser, server.url)
-                    await browser.close()
-                await desk.aclose()
+        with tempfile.TemporaryDirectory() as folder:
+            async with _demo(Path(folder)) as (world, store, url):
+                await store.change_server_settings(world.guild.id, world.moderator.id, seed=SEED, sampling=SAMPLING)
+                await _take_pictures(browser, world, url)
+        with tempfile.TemporaryDirectory() as folder:
+            async with _demo(night or Path(folder)) as (_, _, url):
+                await _take_learning(browser, url)
+        await browser.close()
+
+
+@asynccontextmanager
+async def _demo(folder: Path) -> AsyncIterator[tuple[LiveWorld, Store, str]]:
+    """Run the demo on a folder, as the command does; yield its world, its store and the page's address."""
+    settings = load(_environment(folder))
+    nights = NightOptions(snowflakes=False)
+    opening = services(settings, database=folder / "encore.sqlite3", progress=lambda *_: None, nights=nights)
+    async with opening as (store, model, learning):
+        bot = build_bot(
+            settings, store, model, nightly=learning.nightly, arms=learning.arms, provenance=Provenance.DEMO
+        )
+        async with LiveWorld(bot) as world:
+            desk = await demo_desk(store, learning.nightly)(world)
+            async with DemoServer(world, demo_facts(store, model), desk=desk) as server:
+                yield world, store, server.url
+            await desk.aclose()
 
 
 def _environment(folder: Path) -> dict[str, str]:
     """Return the settings of the pictures; a model file that is given is put where `encore` keeps its own."""
     environment = {"MESSAGE_CONTENT_INTENT": "true", "EDIT_INTERVAL_SECONDS": "0.4", "MODEL": "embedded"}
     if given := os.environ.get("ENCORE_TEST_MODEL"):
-        (folder / "models").mkdir()
-        (folder / "models" / MODEL_NAME).symlink_to(Path(given).resolve())
+        (folder / "models").mkdir(exist_ok=True)
+        if not (folder / "models" / MODEL_NAME).exists():
+            (folder / "models" / MODEL_NAME).symlink_to(Path(given).resolve())
         environment["DATA_DIR"] = str(folder)
     return environment
 
@@ -123,17 +130,19 @@ async def _take_pictures(browser: Browser, world: LiveWorld, url: str) -> None:
 
 
 async def _take_learning(browser: Browser, url: str) -> None:
-    """Let a week pass and a night run, which takes some ten minutes, and show what came of it."""
-    page = await _open(browser, url)
+    """Let a week pass and a night run, where none has, and show what came of it."""
+    page = await browser.new_page(viewport=_DESKTOP, color_scheme="light", locale="en-GB", device_scale_factor=1.5)
+    await page.goto(url)
     panel = page.locator("#learning")
-    await panel.get_by_role("button", name="Simulate a week of fans").click()
-    night = panel.get_by_role("button", name="Run a night")
-    await expect(night).to_be_disabled()
-    await expect(night).to_be_enabled(timeout=_NIGHT_MILLISECONDS)
-    await night.click()
-    await panel.locator(".verdict").wait_for(timeout=_NIGHT_MILLISECONDS)
+    await panel.wait_for()
+    if not await panel.locator(".verdict").count():
+        await _pass_a_week_and_a_night(panel)
     await page.get_by_role("radio", name="Sam").click()
     await page.locator(".channel", has_text="mod-room").click()
+    await page.locator("#box").fill("/training status")
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Enter")
+    await page.locator(".message .embed").last.wait_for()
     await panel.evaluate("panel => panel.scrollIntoView({block: 'start'})")
     await _save(page, "demo-learning")
     report = await browser.new_page(viewport={"width": 1000, "height": 1100}, color_scheme="light", locale="en-GB")
@@ -141,6 +150,15 @@ async def _take_learning(browser: Browser, url: str) -> None:
     await _save(report, "night-report")
     await report.context.close()
     await page.context.close()
+
+
+async def _pass_a_week_and_a_night(panel: Locator) -> None:
+    await panel.get_by_role("button", name="Simulate a week of fans").click()
+    night = panel.get_by_role("button", name="Run a night")
+    await expect(night).to_be_disabled()
+    await expect(night).to_be_enabled(timeout=_NIGHT_MILLISECONDS)
+    await night.click()
+    await panel.locator(".verdict").wait_for(timeout=_NIGHT_MILLISECONDS)
 
 
 async def _open(browser: Browser, url: str, **options: Any) -> Page:
@@ -163,4 +181,6 @@ async def _save(page: Page, name: str, settle_milliseconds: int = 1800) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    parser = argparse.ArgumentParser(description="Take the README's pictures")
+    parser.add_argument("--night", type=Path, help="the demo's folder after a night (default: one is run)")
+    asyncio.run(main(parser.parse_args().night))
