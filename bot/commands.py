@@ -31,6 +31,7 @@ from bot.console import ModelProgress, TypedLines
 from bot.errors import SettingsError, StartError
 from bot.learning_records import Cause
 from bot.records import Provenance
+from models.engines.cores import usable_cores
 
 if TYPE_CHECKING:
     from bot.composition import NightOptions, Services
@@ -105,6 +106,8 @@ async def _demo(options: argparse.Namespace, settings: Settings) -> None:
     folder = options.data or settings.data_dir / "demo"
     # There is no portal to switch the intent on, and nothing of the real Discord belongs here.
     settings = replace(settings, discord_token="", discord_api_base="", discord_gateway="", message_content_intent=True)
+    # Whoever pressed "Run a night" waits for it, so it may have all that there is.
+    settings = replace(settings, night_threads=max(settings.night_threads, usable_cores()[0]))
     if not _is_this_machine(options.host):
         tell(f"Warning: with --host {options.host} whoever on your network learns the address can join the demo.")
     from bot.composition import NightOptions
