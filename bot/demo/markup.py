@@ -1,13 +1,15 @@
 """Discord's markdown as safe HTML for the page: no raw HTML, links to http and https only, unknown syntax as text.
 
 Knows emphasis, underline, strikethrough, spoilers, code, quotes, lists, headings, `-#` subtext, masked and bare links,
-mentions and custom emoji. Loads nothing: images and embeds of links are left out on purpose.
+mentions, times and custom emoji. Loads nothing: images and embeds of links are left out on purpose.
 """
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, MutableMapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from markdown_it import MarkdownIt
@@ -22,6 +24,9 @@ Naming = Callable[[str, int], str]  # ("@" | "@&" | "#", id) -> what to show
 
 _REFERENCE = re.compile(r"<(@&|@!?|#)(\d{1,20})>")
 _CUSTOM_EMOJI = re.compile(r"<a?:(\w{2,32}):\d{1,20}>")
+_TIME = re.compile(r"<t:(-?\d{1,12})(?::([tTdDfFR]))?>")
+_FORMS = {"t": "%H:%M", "T": "%H:%M:%S", "d": "%d/%m/%Y", "D": "%d %B %Y", "F": "%A, %d %B %Y %H:%M"}
+_UNITS = (("year", 31_536_000), ("month", 2_592_000), ("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 _BARE_LINK = re.compile(r"https?://[^\s<>\"]+[^\s<>\"'.,:;!?)\]*_|]")
 _RULES = (
     "autolink", "backticks", "blockquote", "emphasis", "escape", "fence", "heading", "link", "list", "newline",
@@ -37,6 +42,7 @@ def render(content: str, naming: Naming) -> str:
 def plain(content: str, naming: Naming, *, limit: int = 120) -> str:
     """Return content as one line of plain text, for previews and screen readers."""
     text = _REFERENCE.sub(lambda found: _shown(found, naming), content)
+    text = _TIME.sub(lambda found: _moment(int(found[1]), found[2]), text)
     text = _CUSTOM_EMOJI.sub(r":\1:", text)
     text = re.sub(r"(?m)^(-#|#{1,3}|>) ", "", text)
     text = " ".join(re.sub(r"\*\*|__|~~|\|\||`+", "", text).split())
@@ -48,6 +54,20 @@ def _shown(found: re.Match[str], naming: Naming) -> str:
     return ("#" if sigil == "#" else "@") + naming(sigil, int(found[2]))
 
 
+def _moment(seconds: int, form: str | None) -> str:
+    """Return a time as Discord shows it, in this machine's zone, which is the one of whoever looks."""
+    if form == "R":
+        away = seconds - round(time.time())
+        unit, size = next(((name, size) for name, size in _UNITS if abs(away) >= size), _UNITS[-1])
+        count = round(abs(away) / size)
+        told = f"{count} {unit}{'s' * (count != 1)}"
+        return f"in {told}" if away > 0 else f"{told} ago"
+    try:
+        return datetime.fromtimestamp(seconds).strftime(_FORMS.get(form or "f", "%d %B %Y %H:%M"))
+    except (ValueError, OverflowError, OSError):
+        return f"<t:{seconds}>"
+
+
 def _reference(state: StateInline, silent: bool) -> bool:
     if state.src[state.pos] != "<":
         return False
@@ -55,6 +75,8 @@ def _reference(state: StateInline, silent: bool) -> bool:
         text, kind = _shown(found, state.env["naming"]), "mention"
     elif found := _CUSTOM_EMOJI.match(state.src, state.pos):
         text, kind = f":{found[1]}:", "emoji"
+    elif found := _TIME.match(state.src, state.pos):
+        text, kind = _moment(int(found[1]), found[2]), "moment"
     else:
         return False
     if not silent:
@@ -142,6 +164,9 @@ class _Renderer(RendererHTML):
 
     def emoji(self, tokens: Sequence[Token], index: int, *_: Any) -> str:
         return escapeHtml(tokens[index].content)
+
+    def moment(self, tokens: Sequence[Token], index: int, *_: Any) -> str:
+        return f'<span class="moment">{escapeHtml(tokens[index].content)}</span>'
 
     def spoiler(self, tokens: Sequence[Token], index: int, *_: Any) -> str:
         return f'<button type="button" class="spoiler" title="Show">{escapeHtml(tokens[index].content)}</button>'

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import bot.demo.markup
 from bot.demo.markup import plain, render
 
 
@@ -73,3 +74,13 @@ def test_any_text_gives_balanced_tags(content: str) -> None:
 def test_plain_text_drops_the_marks_and_is_cut() -> None:
     assert plain("**Hi** <@1>,\n> look in <#2> ||now||", naming) == "Hi @Mei 小美, look in #general now"
     assert plain("x" * 200, naming, limit=10) == "x" * 9 + "…"
+
+
+def test_times_are_shown_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bot.demo.markup.time, "time", lambda: 1_795_000_000.0)
+    shown = render("<t:1795007200:R>, <t:1794999940:R>, <t:1795000000:D>, <t:999999999999>", naming)
+    assert "in 2 hours" in shown
+    assert "1 minute ago" in shown
+    assert "November 2026" in shown
+    assert "&lt;t:999999999999&gt;" in shown
+    assert plain("next <t:1795086400:R>", naming) == "next in 1 day"
