@@ -28,7 +28,7 @@ from typing import Any
 from benchmarks.nights import follow, make_night, start_night
 from benchmarks.serve import TOPICS, Stage, stage
 
-REPLIES, QUICK_REPLIES = 600, 200
+REPLIES, QUICK_REPLIES = 600, 400
 ROUNDS, QUICK_ROUNDS = 12, 2
 REPLIES_A_ROUND, REPLY_TOKENS = 3, 64
 SLOTS, SEED = 4, 12
@@ -62,6 +62,7 @@ async def measure(on: Stage, group: int, rounds: int, steps: list[float]) -> dic
             name = TOPICS[(number * REPLIES_A_ROUND + topic) % len(TOPICS)]
             reply, taken = await on.talk(on.channel(), f"({number}.{topic}) Tell me a long story about {name}.")
             assert reply.outcome is not None
+            print(f"night {'running' if running else 'stopped'}: {taken:.2f} s", file=sys.stderr, flush=True)
             seconds[running].append(taken)
             each[running].append(taken / max(len(reply.outcome.completion_token_ids), 1))
     watcher.cancel()

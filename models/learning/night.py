@@ -180,10 +180,22 @@ def _rules(job: Job) -> Rules:
         raise JobDamaged(f"The job replaces a rule that there isn't ({error}); run the night again.") from error
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the night of the folder that is named; progress goes to standard output, one JSON object a line."""
+def _give_way() -> None:
+    """Take the lowest priority, so that replies don't wait for the night.
+
+    Linux shares its cores between sessions before it looks at what is nice in each (sched(7), autogroup): a night that
+    has a session of its own has to lower that too, or it takes half of the machine.
+    """
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
+    if hasattr(os, "getsid") and os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(_NICENESS))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the night of the folder that is named; progress goes to standard output, one JSON object a line."""
+    _give_way()
     # What libraries print goes where the log goes: standard output is for progress alone.
     progress = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)

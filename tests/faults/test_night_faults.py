@@ -149,7 +149,7 @@ def _at_row(h: House, patch: pytest.MonkeyPatch) -> None:
 
 @_place
 def _at_tidying(h: House, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("bot.night_work.shutil.rmtree", _die)
+    patch.setattr("bot.night_work.NightWork._tidy", _die)
 
 
 @pytest.mark.parametrize("place", _PLACES)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -291,3 +292,20 @@ def test_a_disk_that_fills_up_fails_the_night_which_then_goes_on(
     assert result.sentences[0].startswith("The disk is full")
     assert result.adapter is None
     assert _run(tmp_path / "night")[0].outcome is Outcome.PROMOTED
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="no autogroups on this system")
+def test_a_night_gives_way_to_other_sessions_too() -> None:
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import os; from models.learning.night import _give_way; _give_way(); "
+            "print(os.nice(0), open('/proc/self/autogroup').read())",
+        ],
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert re.fullmatch(r"19 /autogroup-\d+ nice 19\s*", told)
