@@ -68,7 +68,7 @@ class Moderators(commands.GroupCog, group_name="encore", group_description="Mana
         state = "Paused: I answer nobody until /encore resume." if settings.paused else "Awake."
         embed = _embed("Encore's status", state)
         embed.add_field(name="Model", value=f"{info.model}, {info.quantization}, on {info.device}")
-        embed.add_field(name="Adapter", value="None")
+        embed.add_field(name="Adapter", value=await self._adapter())
         embed.add_field(name="Languages", value=info.languages)
         embed.add_field(
             name="Queue", value=f"{scheduler.running} of {info.slots} replies under way, {scheduler.waiting} waiting"
@@ -279,6 +279,14 @@ class Moderators(commands.GroupCog, group_name="encore", group_description="Mana
         )
 
     # ------------------------------------------------------------------ helpers
+
+    async def _adapter(self) -> str:
+        if self.bot.nightly is None:
+            return "None"
+        serving = (await self.bot.nightly.status()).serving
+        named = serving.adapter or "None"
+        canary = serving.canary
+        return named if canary is None else f"{named}; {canary.adapter} in {canary.share:.0%} of the conversations"
 
     def _intent_state(self) -> str:
         if self.bot.intents.message_content:

@@ -15,6 +15,7 @@ from bot.records import DEFAULT_EMOJI, ServerSettings
 from bot.server_options import EMOJI_LIMIT, OPTIONS
 from bot.settings import Settings
 from models.types import Sampling
+from tests.cogs.nights import Canary, FakeNightly, Serving
 from tests.cogs.rating import a_reply, press, said, votes
 from tests.world import World, live_world
 
@@ -134,6 +135,15 @@ async def test_commands_keep_within_discords_limits(world: World) -> None:
 
 
 # ---------------------------------------------------------------------- status and stats
+
+
+async def test_status_names_the_adapter_and_the_canary_that_serve(tmp_path: Path) -> None:
+    nightly = FakeNightly(tmp_path)
+    async with live_world(tmp_path, nightly=nightly) as world:
+        assert _fields(await run(world, "status"))["Adapter"] == "2026-11-24-kto"
+        nightly.serving = Serving("2026-11-24-kto", Canary("2026-11-25-sft", 0.5, 0.0))
+        shown = _fields(await run(world, "status"))["Adapter"]
+    assert shown == "2026-11-24-kto; 2026-11-25-sft in 50% of the conversations"
 
 
 async def test_status_tells_what_serves_and_where(world: World) -> None:
