@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import special
 
 from models.learning.vote_table import Flags, Floats
 
@@ -158,7 +159,7 @@ class Model:
             camp = pull + 0.5 * _largest(pull) / max(_largest(camp), 1e-9) * camp
             camp /= max(float(np.linalg.norm(camp)), 1e-12)
         total = self._replies_sum(vote * camp[voice])
-        return 1 / (1 + np.exp(-2 * total / max(float(total.std()), 1e-9))) if len(total) else total
+        return np.asarray(special.expit(2 * total / max(float(total.std()), 1e-9))) if len(total) else total
 
     def _replies_sum(self, values: Floats) -> Floats:
         return np.bincount(self._table.reply, values, len(self._labels)).astype(np.float64)

@@ -71,6 +71,12 @@ def test_report_holds_probabilities_of_what_was_voted_on_and_by_whom(votes: list
     assert {vote.rater_id for vote in votes} >= report.accuracy.keys()
 
 
+@pytest.mark.parametrize("value", [-1.0, 1.0])
+def test_two_votes_on_one_reply_are_enough_to_say_something(value: float) -> None:
+    report = infer([Vote(1, 1, value), Vote(1, 2, value)], {}, {})
+    assert (report.p_good[1] > 0.5) is (value > 0)
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_names_of_raters_and_replies_change_nothing(seed: int) -> None:
     ratings = rate(Community(Attack.FLIP, 0.3), seed)
