@@ -209,7 +209,7 @@ def check_engine(settings: Settings) -> list[Finding]:
     if settings.model == "echo":
         return []
     try:
-        llama_server.library()
+        llama_server.bindings()
     except ModelUnavailable as error:
         sentence, _, remedy = str(error).partition("; ")
         return [Finding("engine", Level.ERROR, f"{sentence}.", remedy[:1].upper() + remedy[1:])]

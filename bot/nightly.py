@@ -212,8 +212,11 @@ class Nightly:
         return self._promotion.names()
 
     async def watch_canary(self) -> CanaryVerdict | None:
-        """Judge the canary and act on it (keep, roll back); call every few minutes. None: no canary runs."""
-        return await self._promotion.watch()
+        """Judge the canary and act on it (keep, roll back); call every few minutes. None: no canary runs.
+
+        While learning is frozen it may only be rolled back.
+        """
+        return await self._promotion.watch(may_keep=not await self.frozen())
 
     async def rollback(self, to: str | None, actor_id: int) -> Serving:
         """Serve adapter `to` again, `"base"` for none, or with None the one before; at once, without a canary.

@@ -119,10 +119,12 @@ class Promotion:
             log.warning("the adapter %s could not be removed: %s", name, error)
             self.warnings.append(f"The adapter {name} rests on a rating that was taken back; remove its folder.")
 
-    async def watch(self) -> CanaryVerdict | None:
+    async def watch(self, *, may_keep: bool = True) -> CanaryVerdict | None:
         """Judge the canary and act: keep it for everyone, or roll it back. None: none runs, or it can't be judged."""
         verdict = await self._verdict()
-        if verdict is not None and verdict.decision is not Decision.CONTINUE:
+        if verdict is None or (verdict.decision is Decision.KEEP and not may_keep):
+            return verdict
+        if verdict.decision is not Decision.CONTINUE:
             await self._settle(verdict, keep=verdict.decision is Decision.KEEP)
         return verdict
 

@@ -80,12 +80,18 @@ class RatingQueries:
         return bool(cast)
 
     async def retract_vote(self, reply_id: int, member_id: int, source: str) -> bool:
-        """Take a signal of `cast_vote` back; return whether it stood."""
-        gone = await self._database.write(
-            "DELETE FROM ratings WHERE reply_id = ? AND member_id = ? AND source = ? AND message_id = ? RETURNING seq",
-            (reply_id, member_id, source, _NO_MESSAGE),
-        )
-        return bool(gone)
+        """Take a signal of `cast_vote` back; return whether it stood. A 👎 takes its correction along."""
+        async with self._database.transaction() as connection:
+            gone = await connection.execute_fetchall(
+                "DELETE FROM ratings WHERE reply_id = ? AND member_id = ? AND source = ? AND message_id = ?"
+                " RETURNING value",
+                (reply_id, member_id, source, _NO_MESSAGE),
+            )
+            if any(value < 0 for (value,) in gone):
+                await connection.execute_fetchall(
+                    "DELETE FROM corrections WHERE reply_id = ? AND member_id = ?", (reply_id, member_id)
+                )
+        return bool(list(gone))
 
     async def votes(self, reply_id: int) -> list[Vote]:
         """Return each member's newest signal that still stands."""

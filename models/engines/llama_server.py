@@ -20,7 +20,7 @@ _PROMPT_STEP_LIMIT = 512
 _SOCKET_PATH_LIMIT = 100  # bytes; systems allow 104 to 108
 
 
-def library() -> Any:
+def bindings() -> Any:
     """Return the module xllamacpp, or raise ModelUnavailable where this machine lacks what it is linked to."""
     try:
         import xllamacpp
@@ -48,7 +48,7 @@ def open_server(
     """
     if path is None or not path.is_file():
         raise ModelUnavailable(f"There is no model file {path}; set MODEL to a GGUF file or to `embedded`.")
-    xllamacpp = library()
+    xllamacpp = bindings()
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.n_ctx = context_tokens * slots

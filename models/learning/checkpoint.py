@@ -107,7 +107,7 @@ def told_if_full(path: Path) -> Iterator[None]:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or "os error 28" in str(error) or "No space left" in str(error):
             raise DiskFull(
-                f"The disk is full: {path.name} couldn't be written. Free 1 GB beside {path.parent} and run the night "
-                "again; it goes on where it stopped."
+                f"The disk is full: {path.name} couldn't be written. Free 1 GB beside {path.parent} and run "
+                "another night."
             ) from error
         raise

@@ -19,6 +19,7 @@ from models.learning.batches import Tokens, of_reply
 from models.learning.evidence import Generations
 from models.learning.files import write_bytes
 from models.learning.fixed_prompts import leading_prompts, neutral_prompts, version
+from models.safety import load_filter
 from models.spec import ModelSpec
 from models.types import FinishReason, Request, Role, Sampling, Turn
 
@@ -91,10 +92,10 @@ def generate(context: Context, adapter: Path | None, kept: Path, name: str) -> R
 
 
 def anchor_texts(context: Context, replies: Replies) -> AnchorTexts:
-    """Make anchors of the base's replies; those that are short or go in circles would teach that."""
-    texts = []
+    """Make anchors of the base's replies; those that are short, unsafe or go in circles would teach that."""
+    texts, safety = [], load_filter()
     for prompt, reply in zip(_prompts(context), replies.neutral, strict=False):
-        if len(reply.token_ids) < _SHORTEST_JUDGED or reply.repetitive:
+        if len(reply.token_ids) < _SHORTEST_JUDGED or reply.repetitive or safety.check(reply.text).unsafe:
             continue
         ended = Tokens(*context.prompts.training_example(prompt, reply.token_ids))
         # A reply that was cut doesn't end there: its end must not be learned.

@@ -6,7 +6,6 @@ Owns the words between the night's subprocess and who started it; both sides imp
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -16,10 +15,6 @@ from models.errors import ModelError
 from models.learning.files import read_json, write_json
 
 JOB, RESULT, SNAPSHOT, LOG = "job.json", "result.json", "examples.jsonl", "log.txt"
-
-
-# A night of minutes, for `Job.train_rules`: it learns from less and is proven by the same rules (docs/notebook.md).
-SHORT_TRAINING: Mapping[str, Any] = {"max_steps": 20}
 
 
 class JobDamaged(ModelError):
@@ -41,7 +36,8 @@ class Job:
 
     `now` is when the snapshot was frozen: a night that is resumed weighs by the same clock. `incumbent` names the
     adapter that serves (None: the base). `train_rules` and `gate_rules` replace single fields of TrainRules and of the
-    gate's Rules. `watched_phrases` are what raters may be planting. `limit_seconds` is of wall time, for one start.
+    gate's Rules. `watched_phrases` are what raters may be planting (nothing fills them yet). `limit_seconds` is of
+    wall time, for one start.
     """
 
     night_id: str

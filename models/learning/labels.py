@@ -41,7 +41,8 @@ class Labels:
     """All rated replies, those to leave out at weight 0, and the pairs that may be learned from.
 
     `unsafe_good` are the replies that were rated good and that the safety filter marks: left out, not turned into bad
-    ones, since the filter errs as well. `unsafe_pairs` counts pairs dropped because the preferred reply is unsafe.
+    ones, since the filter errs as well. `unsafe_pairs` counts pairs dropped because the preferred reply is
+    unsafe; one whose preferred reply is thought worse than the other is dropped too.
     """
 
     examples: tuple[RatedExample, ...]
@@ -91,6 +92,8 @@ def label(snapshot: Snapshot, report: RaterReport, unsafe: frozenset[int], *, no
             unsafe_pairs += 1
             continue
         chosen, rejected = (_example(side, report.p_good.get(side.reply_id, 0.5), 0.0, unsafe) for side in sides)
+        if chosen.p_good < rejected.p_good:  # who compared them is contradicted by those who are believed
+            continue
         rated_at = pair.rated_at or max(side.created_at for side in sides)
         recency = 0.5 ** (max(now - rated_at, 0.0) / SECONDS_PER_DAY / HALF_LIFE_DAYS)
         weight = pair.weight * recency * _cap(sides[0], caps)

@@ -128,7 +128,7 @@ def _attempted(context: Context) -> Result:
     except OSError as error:
         log.exception("the night ends")
         if error.errno in _FULL:
-            return failed(f"The disk is full; free 1 GB beside {context.folder} and run the night again: it goes on.")
+            return failed(f"The disk is full; free 1 GB beside {context.folder} and run another night.")
         return failed(f"A file of the night could not be read or written ({error}); see to it and run the night again.")
     except MemoryError:
         log.exception("the night ends")

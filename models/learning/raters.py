@@ -148,7 +148,7 @@ def _warnings(
     opposed, indifferent = float(shares[OPPOSED]), float(shares[INDIFFERENT])
     if frozen:
         limit = FREEZE_ANCHORED if anchored else FREEZE_UNANCHORED
-        remedy = "ban the raters who troll" if anchored else "trust some raters or label some replies as good or bad"
+        remedy = "label more replies as good or bad" if anchored else "trust some raters or label some replies"
         yield (
             f"Learning is frozen: raters who vote against the others hold {opposed:.0%} of the vote "
             f"(limit {limit:.0%}); {remedy}, and run the night again."

@@ -218,6 +218,27 @@ async def test_canary_that_members_like_answers_all(tmp_path: Path) -> None:
         assert await h.nightly.watch_canary() is None
 
 
+async def test_canary_serves_no_more_conversations_while_learning_is_frozen(tmp_path: Path) -> None:
+    async with house(tmp_path, share=0.5) as h:
+        await _promote(h, "a")
+        await h.nightly.freeze(9)
+        h.judge.decision = Decision.KEEP
+        await h.nightly.watch_canary()
+        assert _served(h).canary is not None
+        await h.nightly.unfreeze(9)
+        await h.nightly.watch_canary()
+        assert (_served(h).adapter, _served(h).canary) == ("a", None)
+
+
+async def test_frozen_canary_that_is_worse_is_rolled_back_all_the_same(tmp_path: Path) -> None:
+    async with house(tmp_path, share=0.5) as h:
+        await _promote(h, "a")
+        await h.nightly.freeze(9)
+        h.judge.decision = Decision.ROLL_BACK
+        await h.nightly.watch_canary()
+        assert (_served(h).adapter, _served(h).canary) == (None, None)
+
+
 async def test_canary_that_is_worse_is_rolled_back_by_itself_and_told(tmp_path: Path) -> None:
     async with house(tmp_path, share=0.5) as h:
         await _promote(h, "a")

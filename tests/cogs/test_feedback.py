@@ -324,6 +324,16 @@ async def test_thumb_down_again_retracts_without_a_form(world: World) -> None:
     assert await votes(world, reply) == {}
 
 
+async def test_thumb_down_taken_back_takes_its_correction_back(world: World) -> None:
+    reply = await a_reply(world)
+    shown = await press(world, world.bob, reply, "down")
+    await said(world, await world.submit_modal(world.bob, shown, {"should_have_said": "It rains."}))
+    assert (await world.store.counts(world.guild.id)).corrections == 1
+    await said(world, await press(world, world.bob, reply, "down"))
+    assert (await world.store.counts(world.guild.id)).corrections == 0
+    assert await votes(world, reply) == {}
+
+
 # ---------------------------------------------------------------------- the same form from a message's menu
 
 

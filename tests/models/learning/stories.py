@@ -178,5 +178,5 @@ INSUFFICIENT = NightStory(
 FAILED = NightStory(
     night="2026-11-27",
     outcome="failed",
-    sentences=("The disk is full; free 1 GB and run the night again: it goes on.",),
+    sentences=("The disk is full; free 1 GB and run another night.",),
 )

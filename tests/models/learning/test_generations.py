@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,13 @@ def test_anchors_end_where_the_base_ended_and_halves_share_no_text(context: Cont
     ends = [text.completion for text in (*found.training, *found.judging)]
     assert sum(len(completion) == 21 for completion in ends) == NEUTRAL // 4
     assert sum(completion == tuple(range(5, 25)) for completion in ends) == NEUTRAL - NEUTRAL // 4
+
+
+def test_unsafe_replies_are_no_anchors(context: Context) -> None:
+    replies = _replies(lambda i: _said(ids=tuple(range(5, 25))))
+    rude = replace(replies.neutral[0], text="You are a stupid fucking idiot.")
+    found = anchor_texts(context, replace(replies, neutral=(rude, *replies.neutral[1:])))
+    assert len(found.training) + len(found.judging) == NEUTRAL - 1
 
 
 def test_short_and_circling_replies_are_no_anchors(context: Context) -> None:

@@ -89,6 +89,14 @@ def test_nobodys_prompts_are_most_of_what_is_learned_but_the_operators_are_not_c
     assert [weights[i] for i in (1, 5, 6)] == pytest.approx([2.5 / 4, 1.0, 1.0])
 
 
+def test_a_pair_that_those_who_are_believed_contradict_is_dropped() -> None:
+    snapshot = _voted((1, 1), (2, 1))
+    pair = CollectedPair(1, 2, 1.0, "click", NOW)
+    for p_good, kept in (({1: 0.1, 2: 0.9}, 0), ({1: 0.9, 2: 0.1}, 1), ({}, 1)):
+        labels = label(replace(snapshot, pairs=(pair,)), _report(p_good), frozenset(), now=NOW)
+        assert len(labels.pairs) == kept
+
+
 def test_pairs_carry_their_replies_age_and_an_unsafe_choice_is_dropped() -> None:
     snapshot = _voted((1, 1), (2, 1), (3, 1), created_at=NOW - 30 * DAYS)
     pairs = (
