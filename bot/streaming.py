@@ -19,6 +19,7 @@ from bot import text
 log = logging.getLogger(__name__)
 
 CURSOR = " ▍"  # marks text that is not finished
+THINKING = text.subtext("Thinking …")  # in the place of a queue notice, until there is text
 _TYPING_SECONDS = 8.0  # Discord shows "is typing" for ten
 _WAITING_NOTICE_SECONDS = 1.5  # a shorter wait needs no message
 _FINAL_RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0)  # the slot is free meanwhile
@@ -110,6 +111,8 @@ class StreamingMessage:
         self._controls = Controls.WAITING
         self._dirty = asyncio.Event()
         self._closing = asyncio.Event()
+        self._turn_came = asyncio.Event()
+        self._speaks = False  # some of the answer shows
         self._shown: list[tuple[int, str, Controls]] = []  # (message id, content, controls) a part
         self._started = time.monotonic()
         self._pump = asyncio.create_task(self._run(), name=f"stream-{reply_id}")
@@ -119,8 +122,12 @@ class StreamingMessage:
         return tuple(message_id for message_id, _, _ in self._shown)
 
     def wait_in_queue(self, place: int) -> None:
-        """Say which place in the queue the asker has (1 = next)."""
-        self._set(text.subtext(f"Number {place} in the queue."), Controls.WAITING)
+        """Say which place in the queue the asker has (1 = next, 0 = its turn has come)."""
+        if place:
+            self._set(text.subtext(f"Number {place} in the queue."), Controls.WAITING)
+        else:
+            self._turn_came.set()
+            self.update("")
 
     def update(self, completion: str) -> None:
         """Replace the raw completion so far; the newest one wins at the next edit."""
@@ -158,23 +165,36 @@ class StreamingMessage:
             while True:
                 await self._dirty.wait()
                 await self._hold_waiting_notice()
+                if self._is_unchanged() and not self._closing.is_set():
+                    self._dirty.clear()  # hidden reasoning goes on: that takes no edit from the channel's others
+                    continue
                 if await self._closes_within(self._pacer.reserve()):
                     return
                 self._dirty.clear()
-                content = self._latest
-                if self._controls is Controls.STREAMING:
-                    content = text.harmless(text.visible(content))
-                    if not content:  # hidden reasoning so far
-                        continue
-                    content += CURSOR
+                content, controls = self._content(), self._controls
+                if not content:
+                    continue
+                self._speaks = content.endswith(CURSOR)
                 with contextlib.suppress(SurfaceBusy):  # the next edit, or the final one, says it all again
-                    await self._render(content, self._controls)
+                    await self._render(content, controls)
         except SurfaceGone:
             self._lost.set()
         except Exception:
             log.exception("reply %s: streaming edits ended early", self._reply_id)
         finally:
             typing.cancel()
+
+    def _content(self) -> str:
+        """Return what is to show now: nothing where typing says enough, or the place in the queue, or the text."""
+        if self._controls is Controls.WAITING:
+            return self._latest
+        if said := text.harmless(text.visible(self._latest)):
+            return said + CURSOR
+        return THINKING if self._shown else ""
+
+    def _is_unchanged(self) -> bool:
+        content = self._content()
+        return not content or [(content, self._controls)] == [part[1:] for part in self._shown]
 
     async def _hold_waiting_notice(self) -> None:
         """Keep a queue notice back for a moment: most waits end before anyone needs to read it."""
@@ -193,10 +213,14 @@ class StreamingMessage:
         return self._closing.is_set()
 
     async def _type(self) -> None:
+        """Type until the first word; where the place in the queue shows, that says enough until the turn has come."""
         with contextlib.suppress(SurfaceGone, SurfaceBusy):
-            while not self._shown:
-                await self._surface.typing()
-                await asyncio.sleep(_TYPING_SECONDS)
+            while not self._speaks:
+                if not self._shown or self._controls is Controls.STREAMING:
+                    await self._surface.typing()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._turn_came.wait(), _TYPING_SECONDS)
+                self._turn_came.clear()
 
     async def _render(self, content: str, controls: Controls) -> None:
         parts = text.split(content)

@@ -59,7 +59,8 @@ class Scheduler:
     ) -> AsyncGenerator[Piece, None]:
         """Wait for a slot, then generate; ends with a CANCELLED piece if `cancel` is set, also while waiting.
 
-        `on_place` is told the place in the queue (1 = next) at first and whenever it changes, never if a slot is free.
+        `on_place` is told the place in the queue (1 = next) at first and whenever it changes, and 0 when its turn has
+        come; never if a slot was free.
         Closing the generator gives the slot back. Raises QueueFull, and what the engine raises.
         """
         ticket = _Ticket(request, cancel, on_place)
@@ -135,10 +136,11 @@ class Scheduler:
             self._served += 1
             self._last_served[lane] = self._served
             ticket.turn.set()
+            if ticket.place:
+                _tell(ticket, 0)
         for place, ticket in enumerate(self._order(), start=1):
             if ticket.place != place:
-                ticket.place = place
-                _tell(ticket)
+                _tell(ticket, place)
 
     def _order(self) -> Iterator[_Ticket]:
         """Yield those that wait in the order in which they would be admitted if nothing else came or went."""
@@ -175,7 +177,8 @@ async def _admitted(ticket: _Ticket) -> bool:
     return ticket.turn.is_set() and not ticket.cancel.is_set()
 
 
-def _tell(ticket: _Ticket) -> None:
+def _tell(ticket: _Ticket, place: int) -> None:
+    ticket.place = place
     if ticket.on_place is None:
         return
     try:

@@ -105,6 +105,47 @@ async def test_a_long_wait_shows_the_place_in_the_queue(monkeypatch: pytest.Monk
     assert screen.shown() == {100: ("Hi", Controls.FINISHED)}
 
 
+async def test_hidden_reasoning_after_a_wait_in_the_queue_shows_as_thinking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.streaming._WAITING_NOTICE_SECONDS", 0.0)
+    monkeypatch.setattr("bot.streaming._TYPING_SECONDS", 0.02)
+    screen = Screen()
+    async with streaming(screen) as (message, _):
+        message.wait_in_queue(1)
+        await asyncio.sleep(0.01)
+        waited = screen.typed
+        await asyncio.sleep(0.06)
+        assert screen.typed == waited, "the place in the queue says enough"
+        message.wait_in_queue(0)
+        await asyncio.sleep(0.01)
+        assert screen.shown() == {100: ("-# Thinking …", Controls.STREAMING)}
+        for end in range(6, 15):
+            message.update("<think>the plan"[: end + 1])
+            await asyncio.sleep(0.01)
+        assert screen.typed >= waited + 3
+        assert [entry[2] for entry in screen.log] == ["-# Number 1 in the queue.", "-# Thinking …"]
+        message.update("<think>the plan</think>Hi")
+        await asyncio.sleep(0.03)
+        assert screen.shown() == {100: ("Hi" + CURSOR, Controls.STREAMING)}
+        typed = screen.typed
+        await asyncio.sleep(0.06)
+        assert screen.typed == typed
+        await message.finish("Hi", Controls.FINISHED)
+
+
+async def test_hidden_reasoning_takes_no_edits_from_the_channel() -> None:
+    now = 0.0
+    pacer = Pacer(1.0, clock=lambda: now)
+
+    async def on_sent(message_id: int, part: int) -> None: ...
+
+    message = StreamingMessage(Screen(), pacer, reply_id=1, on_sent=on_sent, lost=asyncio.Event())
+    for end in range(20):
+        message.update("<think>" + "x" * end)
+        await asyncio.sleep(0)
+    assert pacer.reserve() == 0.0
+    await message.stop_edits()
+
+
 async def test_a_surface_that_is_gone_cancels_the_generation() -> None:
     screen = Screen(failures=[SurfaceGone()])
     async with streaming(screen) as (message, lost):

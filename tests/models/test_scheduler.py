@@ -205,7 +205,8 @@ async def test_places_are_told_at_first_and_whenever_they_change() -> None:
     assert askers["a3"].places == [2, 3]
     assert askers["b1"].places == [1]
     await finish_one_by_one(engine, *askers.values())
-    assert askers["a3"].places == [2, 3, 2, 1]
+    assert askers["a3"].places == [2, 3, 2, 1, 0]
+    assert askers["a1"].places == [], "nothing to tell who never waited"
     assert engine.admitted == ["a1", "b1", "a2", "a3"]
 
 
