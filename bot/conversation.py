@@ -20,30 +20,45 @@ from models.types import Role, Turn
 
 _REFIT = 0.6  # share of the budget that stays filled when old turns go; the rest is room before the next cut
 _WINDOWS_KEPT = 4096  # channels whose window is remembered
+_TOLD_KEPT = 16_384  # (channel, member) pairs
 _STOP_LABELS = 8
+_COLONS = ":："
 _LABELLED = re.compile(r"^(\S[^\n:]{0,40}): ", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """A prompt, how it was made, and the strings at which the character would start to speak for others.
+    """A prompt and how it was made.
 
-    `newly_dropped` counts the messages that this prompt cut off; a cut that was made before is not counted again.
+    `labels` are the members whose words it holds, the last speaker first: the character must not speak for them.
+    `tells_cut` asks for a sentence to the member that older messages are left out. `reasoning` says that the prompt
+    ends inside hidden reasoning that an earlier reply began.
     """
 
     prompt: PromptRecord
-    stop: tuple[str, ...] = ()
-    newly_dropped: int = 0
+    labels: tuple[str, ...] = ()
+    tells_cut: bool = False
+    reasoning: bool = False
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Return the strings at which the character would begin to speak for one of the latest speakers."""
+        return tuple(f"\n{name}{colon}" for name in self.labels[:_STOP_LABELS] for colon in _COLONS)
 
 
 class Conversations:
-    """Compose prompts; remembers each channel's window. `character` is the name that no member's label may have."""
+    """Compose prompts; remembers each channel's window. `character` is the name that no member's label may have.
+
+    A member is told that older messages are left out the first time in each channel, and when a cut falls into the
+    chain of replies that they answer: they expect it to be remembered. More would stand below every answer.
+    """
 
     def __init__(self, prompts: PromptBuilder, *, character: str, most_messages: int = 40) -> None:
         self._prompts = prompts
         self.character = character
         self._most_messages = most_messages
         self._starts: OrderedDict[int, int] = OrderedDict()
+        self._told: OrderedDict[tuple[int, int], None] = OrderedDict()
 
     def compose(self, system: str, history: Sequence[Message], *, budget: int, labelled: bool) -> Composed:
         """Turn `history` (oldest first, newest last) into a prompt of at most `budget` tokens.
@@ -51,17 +66,27 @@ class Conversations:
         The bot's own messages must carry their completions. Raises PromptTooLong when the newest message alone is too
         long.
         """
-        channel_id = history[-1].channel_id
+        channel_id, asker_id = history[-1].channel_id, history[-1].author_id
         before = self._left_out_before(channel_id, history)
-        roots = _roots(history, before)
-        messages = [*roots, *history[before:]]
+        pinned = _pinned(history)
+        messages = [m for place, m in enumerate(history) if place >= before or m.id in pinned]
+        places = {message.id: place for place, message in enumerate(messages)}
+        window = len(messages) - (len(history) - before)  # where it starts, behind pinned messages from before it
         labels = self._labels(messages) if labelled else {}
-        turns = [self._turn(message, labels) for message in messages]
-        refit = int(budget * _REFIT)
-        prompt = self._prompts.build(system, turns, budget=budget, refit=refit, earlier_left_out=before > len(roots))
-        kept = messages[prompt.dropped :]
-        if before or prompt.dropped:
-            self._remember(channel_id, messages[max(prompt.dropped, len(roots))].id)
+        prompt = self._prompts.build(
+            system,
+            [self._turn(message, labels) for message in messages],
+            budget=budget,
+            refit=int(budget * _REFIT),
+            pinned=[places[message_id] for message_id in pinned],
+            start=window,
+            earlier_left_out=len(messages) < len(history),
+        )
+        kept = [messages[place] for place in prompt.kept]
+        start = max(prompt.start, window)
+        cut_off = {m.id for m in history if self._starts.get(channel_id, 0) <= m.id < messages[start].id}
+        if before or start:
+            self._remember(channel_id, messages[start].id)
         record = PromptRecord(
             token_ids=prompt.token_ids,
             prompt_version=PROMPT_VERSION,
@@ -70,8 +95,10 @@ class Conversations:
             dropped_messages=len(history) - len(kept),
             system_sha256=hashlib.sha256(system.encode()).hexdigest(),
         )
-        recent = [labels[message.author_id] for message in reversed(kept) if message.author_id in labels]
-        return Composed(record, stop_strings(recent), newly_dropped=prompt.dropped)
+        speakers = dict.fromkeys(labels[m.author_id] for m in reversed(kept) if m.author_id in labels)
+        cuts_chain = not cut_off.difference(record.message_ids).isdisjoint(pinned)
+        tells_cut = len(kept) < len(history) and self._is_news(channel_id, asker_id, cuts_chain=cuts_chain)
+        return Composed(record, tuple(speakers), tells_cut)
 
     def _left_out_before(self, channel_id: int, history: Sequence[Message]) -> int:
         """Return how many of the oldest messages stay out: those cut before, or half when there are too many."""
@@ -86,6 +113,15 @@ class Conversations:
         self._starts.move_to_end(channel_id)
         while len(self._starts) > _WINDOWS_KEPT:
             self._starts.popitem(last=False)
+
+    def _is_news(self, channel_id: int, member_id: int, *, cuts_chain: bool) -> bool:
+        """Return whether a member is to be told of a cut, and remember that they are."""
+        known = (channel_id, member_id) in self._told
+        self._told[channel_id, member_id] = None
+        self._told.move_to_end((channel_id, member_id))
+        if len(self._told) > _TOLD_KEPT:
+            self._told.popitem(last=False)
+        return cuts_chain or not known
 
     def _turn(self, message: Message, labels: dict[int, str]) -> Turn:
         if message.is_self:
@@ -107,26 +143,27 @@ class Conversations:
         }
 
 
-def labels_in(prompt: str) -> list[str]:
+def labels_in(prompt: str) -> tuple[str, ...]:
     """Return the labels of the lines in a prompt's text, the last speaker first."""
-    return [match[1] for match in reversed(list(_LABELLED.finditer(prompt)))]
+    return tuple(dict.fromkeys(match[1] for match in reversed(list(_LABELLED.finditer(prompt)))))
 
 
-def stop_strings(labels: Sequence[str]) -> tuple[str, ...]:
-    """Return where the character would begin to speak for one of the latest speakers."""
-    return tuple(f"\n{name}:" for name in list(dict.fromkeys(labels))[:_STOP_LABELS])
+def _pinned(history: Sequence[Message]) -> list[int]:
+    """Return the ids of the messages that stay when those around them go, the most important first.
 
-
-def _roots(history: Sequence[Message], before: int) -> list[Message]:
-    """Return what of the left out part the newest message answers, link by link, and a thread's first message."""
-    earlier = {message.id: message for message in history[:before]}
-    by_id = {message.id: message for message in history}
-    wanted = {history[-1].channel_id}  # a thread has the id of the message that it began with
-    link: Message | None = history[-1]
-    while link is not None and link.reply_to_id is not None and link.reply_to_id not in wanted:
-        wanted.add(link.reply_to_id)
-        link = by_id.get(link.reply_to_id)
-    return [message for message_id, message in earlier.items() if message_id in wanted]
+    These are a thread's first message, what the newest message replies to, and the chain up from there, from its root
+    on: so the list grows at its end while talk goes on.
+    """
+    earlier = {message.id: message for message in history[:-1]}
+    chain: list[int] = []
+    link = history[-1]
+    while (parent := earlier.pop(link.reply_to_id or 0, None)) is not None:
+        chain.append(parent.id)
+        link = parent
+    starter = [history[-1].channel_id]  # a thread has the id of the message that it began with
+    wanted = dict.fromkeys([*starter, *chain[:1], *reversed(chain)])
+    present = {message.id for message in history[:-1]}
+    return [message_id for message_id in wanted if message_id in present]
 
 
 def _fold(name: str) -> str:

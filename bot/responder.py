@@ -15,12 +15,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bot import text
-from bot.conversation import Composed, Conversations, labels_in, stop_strings
+from bot.answer import Answer, Labels
+from bot.conversation import Composed, Conversations, labels_in
 from bot.errors import StoreError
-from bot.records import Ask, Generation, Message, Outcome, Reply, ReplyState, ServerSettings
+from bot.records import Ask, Generation, Message, Outcome, PromptRecord, Reply, ReplyState, ServerSettings
 from bot.streaming import Controls, Pacers, StreamingMessage, Surface, SurfaceBusy, SurfaceGone
 from models.errors import EngineFailed, ModelError, PromptTooLong
-from models.types import Finish, FinishReason, Piece, Request
+from models.types import FinishReason, Request
 
 if TYPE_CHECKING:
     from bot.arms import Arms
@@ -33,6 +34,10 @@ log = logging.getLogger(__name__)
 _STORE_RETRY_SECONDS, _STORE_PATIENCE_SECONDS = 1.0, 300.0
 _NO_NOTES = "I can't keep notes right now, so I don't answer; please try again later."
 CUT_NOTE = "Cut at the length limit; I can continue."
+_NO_WORDS = "I found no words; ask me for another version."
+_SPOKE_FOR_ANOTHER = "I began to speak for somebody else, so I stopped; ask me for another version."
+_TRIES = 3  # at an answer that does not begin as another member's
+_VARIANTS = 1_000_003  # seeds apart: no regeneration gets to the seed of an earlier try
 _SMALLEST_ROOM = 16  # tokens; less than this is not worth starting an answer for
 
 
@@ -43,43 +48,6 @@ class _Running:
     ask: Ask
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
     stopped_by_member: bool = False
-
-
-@dataclass(slots=True)
-class _Answer:
-    """What has been generated so far."""
-
-    completion: str = ""
-    token_ids: list[int] = field(default_factory=list)
-    started: float = field(default_factory=time.monotonic)
-    first_token_milliseconds: float | None = None
-    finish: Finish | None = None
-    failure: str | None = None  # the sentence for the member
-
-    def add(self, piece: Piece) -> None:
-        if self.first_token_milliseconds is None and (piece.text or piece.token_ids):
-            self.first_token_milliseconds = self.elapsed_milliseconds
-        self.completion += piece.text
-        self.token_ids += piece.token_ids
-        self.finish = piece.finish or self.finish
-
-    @property
-    def elapsed_milliseconds(self) -> float:
-        return (time.monotonic() - self.started) * 1000
-
-    def outcome(self, state: ReplyState) -> Outcome:
-        first, finish = self.first_token_milliseconds, self.finish
-        queued = max(0.0, first - finish.prompt_milliseconds) if first is not None and finish else 0.0
-        return Outcome(
-            state=state,
-            completion=self.completion,
-            completion_token_ids=tuple(self.token_ids),
-            finish_reason=finish.reason.value if finish else None,
-            cached_tokens=finish.cached_tokens if finish else 0,
-            queue_milliseconds=queued,
-            first_token_milliseconds=first,
-            total_milliseconds=self.elapsed_milliseconds,
-        )
 
 
 class Responder:
@@ -157,9 +125,9 @@ class Responder:
             ids = self._model.prompts.continuation(
                 previous.prompt.token_ids, previous.outcome.completion_token_ids, ended
             )
-            spoken = self._model.tokenizer.decode(previous.prompt.token_ids)
-            stop = stop_strings(labels_in(spoken)) if ask.guild_id is not None else ()
-            return Composed(replace(previous.prompt, token_ids=ids), stop)
+            reasoning = not ended and text.is_reasoning(previous.outcome.completion)
+            prompt = replace(previous.prompt, token_ids=ids)
+            return Composed(prompt, self._labels_of(previous.prompt, ask), reasoning=reasoning)
 
         return await self._run(reply_id, ask, compose, surface, server)
 
@@ -175,10 +143,12 @@ class Responder:
         async def compose() -> Composed:
             if previous.prompt is None:
                 raise PromptTooLong("This reply never started, so there is no other version of it to make.")
-            stop = stop_strings(labels_in(self._model.tokenizer.decode(previous.prompt.token_ids)))
-            return Composed(previous.prompt, stop if ask.guild_id is not None else ())
+            return Composed(previous.prompt, self._labels_of(previous.prompt, ask))
 
         return await self._run(reply_id, ask, compose, surface, server)
+
+    def _labels_of(self, prompt: PromptRecord, ask: Ask) -> tuple[str, ...]:
+        return labels_in(self._model.tokenizer.decode(prompt.token_ids)) if ask.guild_id is not None else ()
 
     def stop(self, reply_id: int) -> bool:
         """Stop a reply on a member's wish; return whether it was under way."""
@@ -219,7 +189,7 @@ class Responder:
     ) -> Reply | None:
         running = self._running[reply_id] = _Running(ask)
         self._idle.clear()
-        answer = _Answer()
+        answer = Answer(self._model.tokenizer.encode_text)
 
         async def attach(message_id: int, part: int) -> None:
             try:
@@ -230,19 +200,13 @@ class Responder:
         shown = StreamingMessage(
             surface, self._pacers.of(ask.channel_id), reply_id=reply_id, on_sent=attach, lost=running.cancel
         )
-        dropped = 0
+        notes: list[str] = []
         try:
             try:
                 composed = await compose()
-                dropped = composed.newly_dropped
-                choice = await self._arms.place(ask) if self._arms else None
-                request = self._request(composed, ask, server, choice.adapter if choice else None)
-                if self._model.prompts.opens_reasoning(request.prompt_token_ids):
-                    answer.completion = "<think>"  # the template wrote the tag, so the model will not
-                generation = self._generation(request)
-                placement = choice.placement if choice else None
-                await self._store.start_reply(reply_id, composed.prompt, generation, placement)
-                await self._stream(request, running, answer, shown)
+                if composed.tells_cut:
+                    notes.append(_cut_off(len(composed.prompt.message_ids)))
+                await self._generate(reply_id, composed, running, answer, shown, server)
             except EngineFailed:
                 log.exception("reply %s: the engine failed", reply_id)
                 answer.failure = _broken(reply_id)
@@ -255,7 +219,7 @@ class Responder:
             except Exception:
                 log.exception("reply %s: unexpected failure", reply_id)
                 answer.failure = _broken(reply_id)
-            await self._conclude(reply_id, running, answer, shown, dropped)
+            await self._conclude(reply_id, running, answer, shown, notes)
             return await self._store.reply(reply_id)
         finally:
             await shown.stop_edits()
@@ -263,13 +227,39 @@ class Responder:
             if not self._running:
                 self._idle.set()
 
-    def _request(self, composed: Composed, ask: Ask, server: ServerSettings, adapter: str | None) -> Request:
+    async def _generate(
+        self,
+        reply_id: int,
+        composed: Composed,
+        running: _Running,
+        answer: Answer,
+        shown: StreamingMessage,
+        server: ServerSettings,
+    ) -> None:
+        """Generate, and again with another seed where the answer begins as another member's."""
+        choice = await self._arms.place(running.ask) if self._arms else None
+        placement, adapter = (choice.placement, choice.adapter) if choice else (None, None)
+        labels = Labels(self._conversations.character, composed.labels)
+        # The template writes the tag itself, or an earlier reply did, so the model will not.
+        reasoning = composed.reasoning or self._model.prompts.opens_reasoning(composed.prompt.token_ids)
+        for again in range(_TRIES):
+            request = self._request(composed, running.ask, server, adapter, again)
+            await self._store.start_reply(reply_id, composed.prompt, self._generation(request), placement)
+            answer.begin(labels, reasoning=reasoning)
+            await self._stream(request, running, answer, shown)
+            if not answer.impersonates:
+                return
+
+    def _request(
+        self, composed: Composed, ask: Ask, server: ServerSettings, adapter: str | None, again: int
+    ) -> Request:
         room = self._model.engine.info.context_tokens - len(composed.prompt.token_ids)
         if room < _SMALLEST_ROOM:
             raise PromptTooLong("There is no room left to go on with this; start a new message instead.")
         sampling = replace(server.sampling, max_new_tokens=min(server.sampling.max_new_tokens, room))
         # A server's seed makes the same prompt give the same answer; each regeneration still differs from the last.
-        seed = secrets.randbelow(2**31) if server.seed is None else (server.seed + ask.variant) % 2**31
+        fixed = None if server.seed is None else server.seed + ask.variant + again * _VARIANTS
+        seed = secrets.randbelow(2**31) if fixed is None else fixed % 2**31
         lane = str(ask.channel_id)
         return Request(composed.prompt.token_ids, sampling, seed, composed.stop, lane=lane, adapter=adapter)
 
@@ -277,29 +267,32 @@ class Responder:
         info = self._model.engine.info
         return Generation(info.model, info.model_sha256, request.adapter, request.sampling, request.seed)
 
-    async def _stream(self, request: Request, running: _Running, answer: _Answer, shown: StreamingMessage) -> None:
+    async def _stream(self, request: Request, running: _Running, answer: Answer, shown: StreamingMessage) -> None:
         if self._closing:
             running.cancel.set()
         pieces = self._model.scheduler.stream(request, cancel=running.cancel, on_place=shown.wait_in_queue)
         async with contextlib.aclosing(pieces):
             async for piece in pieces:
                 answer.add(piece)
+                if answer.impersonates:
+                    return
                 if piece.text:
-                    shown.update(answer.completion)
+                    shown.update(answer.presentable)
 
     async def _conclude(
-        self, reply_id: int, running: _Running, answer: _Answer, shown: StreamingMessage, dropped: int
+        self, reply_id: int, running: _Running, answer: Answer, shown: StreamingMessage, notes: list[str]
     ) -> None:
         """Keep the completion, show the final text, then call the reply done: a kill between loses nothing."""
-        state, notes = self._ending(running, answer, dropped)
+        answer.end()
+        state, ending = self._ending(running, answer)
         try:
             await self._store.finish_reply(reply_id, answer.outcome(ReplyState.STREAMING))
         except StoreError as error:  # the member's text comes first
             log.warning("reply %s: its text is shown before it is kept: %s", reply_id, error)
         body = text.close_fence(text.visible(answer.completion))
-        if not body and state is ReplyState.DONE:
-            notes.insert(0, "I found no words; ask me for another version.")
-        final = "\n".join([body, *map(text.subtext, notes)]).strip()
+        if not body and state is ReplyState.DONE and not answer.impersonates:
+            ending.insert(0, _NO_WORDS)
+        final = "\n".join([body, *map(text.subtext, [*notes, *ending])]).strip()
         controls = Controls.NONE if state is ReplyState.FAILED and not body else Controls.FINISHED
         try:
             await shown.finish(final, controls)
@@ -327,20 +320,19 @@ class Responder:
                 log.warning("reply %s: its end is not kept yet: %s", reply_id, error)
             await asyncio.sleep(_STORE_RETRY_SECONDS)
 
-    def _ending(self, running: _Running, answer: _Answer, dropped: int) -> tuple[ReplyState, list[str]]:
-        """Return the state and the small print below the text."""
-        notes = [f"{dropped} earlier messages no longer fit and were left out."] if dropped else []
+    def _ending(self, running: _Running, answer: Answer) -> tuple[ReplyState, list[str]]:
+        """Return the state and what the small print below the text says of it."""
         if answer.failure:
-            return ReplyState.FAILED, [*notes, answer.failure]
+            return ReplyState.FAILED, [answer.failure]
+        if answer.impersonates:
+            return ReplyState.DONE, [_SPOKE_FOR_ANOTHER]
         if answer.finish is None or answer.finish.reason is FinishReason.CANCELLED:
             if running.stopped_by_member:
-                return ReplyState.STOPPED, [*notes, "Stopped."]
+                return ReplyState.STOPPED, ["Stopped."]
             if self._closing:
-                return ReplyState.INTERRUPTED, [*notes, "I am restarting; ask me again in a moment."]
-            return ReplyState.STOPPED, notes
-        if answer.finish.reason is FinishReason.LENGTH:
-            notes.append(CUT_NOTE)
-        return ReplyState.DONE, notes
+                return ReplyState.INTERRUPTED, ["I am restarting; ask me again in a moment."]
+            return ReplyState.STOPPED, []
+        return ReplyState.DONE, [CUT_NOTE] if answer.finish.reason is FinishReason.LENGTH else []
 
     async def _with_completions(self, history: Sequence[Message]) -> list[Message]:
         """Put what the model said in place of what Discord shows: no footers, no cuts between messages."""
@@ -348,13 +340,17 @@ class Responder:
         completions = await self._store.completions_of_messages(own) if own else {}
         chosen = _chosen_versions(history, completions)
         told: list[Message] = []
+        first_part: dict[int, int] = {}  # of the reply that a further part belongs to
         for message in history:
+            if message.reply_to_id in first_part:
+                message = replace(message, reply_to_id=first_part[message.reply_to_id])
             if message.is_self:
                 if message.reply_to_id is not None and chosen.get(message.reply_to_id) != completions.get(message.id):
                     continue  # a version that talk did not go on from
                 message = replace(message, content=completions.get(message.id, ""))  # notices are no turns
                 if told and told[-1].is_self and told[-1].content == message.content:
-                    continue  # a further part of the same reply
+                    first_part[message.id] = told[-1].id
+                    continue
             if message.content.strip():
                 told.append(message)
         return told
@@ -372,6 +368,13 @@ def _chosen_versions(history: Sequence[Message], completions: Mapping[int, str])
             if message.id in replied_to:
                 settled.add(asked)
     return chosen
+
+
+def _cut_off(kept: int) -> str:
+    """Return what the asker is told where older messages are left out of the `kept` ones that the prompt holds."""
+    if kept == 1:
+        return "I go by your message alone; older ones are left out."
+    return f"I go by {kept} messages here, up to yours; older ones are left out."
 
 
 def _broken(reply_id: int) -> str:

@@ -20,7 +20,7 @@ _BLANK_RUN = re.compile(r"\n{3,}")
 _PING = re.compile(r"@(?=everyone|here)|<(?=@[!&]?\d)", re.IGNORECASE)  # as wide as Discord: "@here__" counts
 _FENCE = re.compile(r"^[ ]{0,3}```")
 _THINK = re.compile(r"<think>.*?(?:</think>\s*|\Z)", re.DOTALL | re.IGNORECASE)
-_UNOPENED = re.compile(r"(?:(?!<think>).)*</think>", re.DOTALL | re.IGNORECASE)
+_LEADING_THINK = re.compile(r"(?:\s*<think>.*?</think>)*\s*", re.DOTALL | re.IGNORECASE)
 _PARTIAL_TAG = re.compile(r"<(?:t(?:h(?:i(?:n(?:k)?)?)?)?)?\Z", re.IGNORECASE)
 # Where a message may be cut, best first, and how many characters of the mark stay before the cut.
 _CUTS = (("\n\n", 0), ("\n", 0), ("。", 1), ("！", 1), ("？", 1), (". ", 1), ("! ", 1), ("? ", 1), (" ", 0))
@@ -46,10 +46,25 @@ def label(name: str, limit: int = 32) -> str:
 
 
 def visible(completion: str) -> str:
-    """Return a completion without hidden reasoning, finished or not, and without a tag that has only begun."""
-    if _UNOPENED.match(completion):
-        completion = "<think>" + completion
+    """Return a completion without hidden reasoning, finished or not, and without a tag that has only begun.
+
+    A `</think>` that nothing opened is text: what a prompt opened stands at the beginning of the completion.
+    """
     return _PARTIAL_TAG.sub("", _THINK.sub("", completion)).strip()
+
+
+def is_reasoning(completion: str) -> bool:
+    """Return whether a completion ends inside hidden reasoning."""
+    hidden = "".join(match[0] for match in _THINK.finditer(completion))
+    return bool(hidden) and not hidden.rstrip().casefold().endswith("</think>")
+
+
+def reasoning_ends(completion: str) -> int | None:
+    """Return where the text begins behind the hidden reasoning at the beginning, None while that goes on."""
+    match = _LEADING_THINK.match(completion)
+    assert match is not None  # it matches nothing, too
+    tag = completion[match.end() : match.end() + len("<think>")].casefold()
+    return None if tag and "<think>".startswith(tag) else match.end()
 
 
 def close_fence(text: str) -> str:

@@ -19,6 +19,9 @@ PROMPT_VERSION = 1  # stored with every reply: raise it when the same turns woul
 LEFT_OUT = "(Earlier messages are left out.)"
 _YOU_BEGAN = "(You spoke first.)"
 _GO_ON = "(Please continue.)"
+_PINNED_SHARE = 0.3  # of the budget, for pinned turns from before the cut
+_SHORTEST_PIN = 48  # tokens; less of a pinned turn says nothing
+_SHORTENED = " …"
 _REASONING_TAIL = 8  # tokens in which a prompt's last `<think>` and newline fit
 _CACHED_COUNTS = 8192
 _EXCHANGE = (Turn(Role.USER, "x"), Turn(Role.ASSISTANT, "x"))
@@ -26,10 +29,11 @@ _EXCHANGE = (Turn(Role.USER, "x"), Turn(Role.ASSISTANT, "x"))
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`dropped` counts the oldest turns that were left out."""
+    """`kept` are the places of the turns in it, oldest first: all from `start` on, and pinned ones before it."""
 
     token_ids: tuple[int, ...]
-    dropped: int
+    kept: tuple[int, ...]
+    start: int
 
 
 class PromptBuilder:
@@ -49,31 +53,50 @@ class PromptBuilder:
             self._has_system_role = False
 
     def build(
-        self, system: str, turns: Sequence[Turn], *, budget: int, refit: int, earlier_left_out: bool = False
+        self,
+        system: str,
+        turns: Sequence[Turn],
+        *,
+        budget: int,
+        refit: int,
+        pinned: Sequence[int] = (),
+        start: int = 0,
+        earlier_left_out: bool = False,
     ) -> Prompt:
         """Lay out `turns` (one per message, oldest first, the newest last) in at most `budget` tokens.
 
         If they don't all fit, the oldest are left out and the first turn that stays says so. The cut moves only when
         `budget` overflows, and then far enough to fit into `refit`: in between, prompts grow at their end alone and
-        the prefix cache hits. `earlier_left_out` says that turns before these were left out by the caller. Adjacent
-        turns of one role become one. Raises PromptTooLong if the newest turn alone does not fit.
+        the prefix cache hits. Of the turns before the cut, those at the places `pinned` stay, the most important
+        first, as far as their share of the budget goes; the last is shortened to it. `start` is where an earlier
+        prompt cut, and `earlier_left_out` says that turns before these were left out by the caller. Adjacent turns of
+        one role become one. Raises PromptTooLong if the newest turn alone does not fit.
         """
         if not turns:
             raise ValueError("a prompt needs at least one turn")
-        start = 0
-        ids = self._render(system, turns, left_out=earlier_left_out)
-        if len(ids) > budget:
-            start = self._cut(system, turns, budget=budget, refit=refit)
-            ids = self._render(system, turns[start:], left_out=True)
-        while len(ids) > budget:  # the cut goes by counts of single turns, which are a token or so off
-            if start == len(turns) - 1:
+        if not start:
+            ids = self._render(system, turns, left_out=earlier_left_out)
+            if len(ids) <= budget:
+                return Prompt(tuple(ids), tuple(range(len(turns))), 0)
+        fixed = len(self._render(system, [Turn(Role.USER, "")], left_out=True))
+        room = min(int(budget * _PINNED_SHARE), budget - fixed - self._cost(turns[-1]))
+        prompt = self._from(start, system, turns, pinned, room, earlier_left_out)
+        if len(prompt.token_ids) > budget:
+            reserved = min(max(room, 0), sum(self._cost(turns[place]) for place in pinned))
+            start = self._cut(turns, start, fixed=fixed + reserved, budget=budget, refit=refit)
+            prompt = self._from(start, system, turns, pinned, room, earlier_left_out)
+        while len(prompt.token_ids) > budget:  # the cut goes by counts of single turns, which are a token or so off
+            if start < len(turns) - 1:
+                start = _next_start(turns, start)
+            elif len(prompt.kept) > 1:
+                room -= len(prompt.token_ids) - budget
+            else:
                 raise PromptTooLong(
-                    f"The newest message and the instructions take {len(ids)} tokens and {budget} fit; "
+                    f"The newest message and the instructions take {len(prompt.token_ids)} tokens and {budget} fit; "
                     "shorten the message or raise CONTEXT_TOKENS."
                 )
-            start = _next_start(turns, start)
-            ids = self._render(system, turns[start:], left_out=True)
-        return Prompt(tuple(ids), dropped=start)
+            prompt = self._from(start, system, turns, pinned, room, earlier_left_out)
+        return prompt
 
     def continuation(self, prompt_ids: Sequence[int], completion_ids: Sequence[int], ended: bool) -> tuple[int, ...]:
         """Return the prompt that carries a reply on: where it broke off, or if it `ended`, after a request to go on."""
@@ -113,13 +136,43 @@ class PromptBuilder:
         merged[0] = replace(merged[0], content=f"{system}\n\n{merged[0].content}")
         return self._tokenizer.render(merged)
 
-    def _cut(self, system: str, turns: Sequence[Turn], *, budget: int, refit: int) -> int:
+    def _from(
+        self, start: int, system: str, turns: Sequence[Turn], pinned: Sequence[int], room: int, earlier_left_out: bool
+    ) -> Prompt:
+        """Lay out the turns from `start` on, after what of the pinned ones before it goes into `room` tokens."""
+        pins = self._pins(turns, [place for place in pinned if place < start], room)
+        kept = (*sorted(pins), *range(start, len(turns)))
+        said = [pins.get(place, turns[place]) for place in kept]
+        ids = self._render(system, said, left_out=earlier_left_out or len(kept) < len(turns))
+        return Prompt(tuple(ids), kept, start)
+
+    def _pins(self, turns: Sequence[Turn], pinned: Sequence[int], room: int) -> dict[int, Turn]:
+        pins: dict[int, Turn] = {}
+        for place in pinned:
+            turn = turns[place]
+            if self._cost(turn) > room:
+                if room < _SHORTEST_PIN:
+                    break
+                turn = self._shortened(turn, room)
+            pins[place] = turn
+            room -= self._cost(turn)
+        return pins
+
+    def _shortened(self, turn: Turn, room: int) -> Turn:
+        """Return the beginning of a turn that costs at most `room` tokens, give or take one."""
+        ids = self._tokenizer.encode_text(turn.content)
+        words = ids[: max(0, room - self._turn_tokens[turn.role] - self._count(_SHORTENED))]
+        return replace(turn, content=self._tokenizer.decode(words).rstrip("\ufffd") + _SHORTENED)
+
+    def _cost(self, turn: Turn) -> int:
+        return self._count(turn.content) + self._turn_tokens[turn.role]
+
+    def _cut(self, turns: Sequence[Turn], start: int, *, fixed: int, budget: int, refit: int) -> int:
         """Return where to start, as if every turn had been a prompt of its own: so the next prompt cuts there too."""
-        costs = [self._count(turn.content) + self._turn_tokens[turn.role] for turn in turns]
-        fixed = len(self._render(system, [Turn(Role.USER, "")], left_out=True))
-        start, total = 0, fixed
-        for index, cost in enumerate(costs):
-            total += cost
+        costs = [self._cost(turn) for turn in turns]
+        total = fixed
+        for index in range(start, len(turns)):
+            total += costs[index]
             if total > budget:
                 while start < index and total > refit:
                     total -= costs[start]

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -89,7 +92,7 @@ def test_typed_control_tokens_stay_text(conversations: Conversations, tokenizer:
 
 def test_generation_stops_where_the_character_would_speak_for_members(conversations: Conversations) -> None:
     composed = compose(conversations, [said(11, "Mei", "hi"), said(12, "Alex", "hi")])
-    assert set(composed.stop) == {"\nMei:", "\nAlex:"}
+    assert set(composed.stop) == {"\nMei:", "\nMei：", "\nAlex:", "\nAlex："}
 
 
 def test_hidden_reasoning_of_earlier_replies_is_not_shown_again(
@@ -120,14 +123,79 @@ def test_the_oldest_go_first_and_the_prefix_then_stays(conversations: Conversati
                 kept_prefix += 1
             else:
                 cuts += 1
-        told += composed.newly_dropped > 0
+        told += composed.tells_cut
         last = composed
     assert kept_prefix >= 3 * cuts  # the cache hits most of the time
     assert cuts > 0
-    assert told >= 1
+    assert told == 1
     assert last is not None
     assert last.prompt.dropped_messages > 0
     assert "(Earlier messages are left out.)" in shown(tokenizer, last)
+
+
+def thread_talk(conversations: Conversations, turns: int, root: str, budget: int) -> Iterator[Composed]:
+    """Talk for some turns in a thread that began with the words `root`; yield each prompt."""
+    talk = [Message(CHANNEL, 3, 12, "Alex", root)]
+    for number in range(turns):
+        talk.append(said(11, "Mei", f"question {number} " + "x" * 40))
+        yield compose(conversations, talk, budget)
+        talk.append(answered(f"answer {number}"))
+
+
+@pytest.mark.parametrize("root", ["why is the sky blue?", "why is the sky blue? " + "tell me all of it " * 200])
+def test_the_root_of_a_thread_stays_however_long_it_goes_on(
+    conversations: Conversations, tokenizer: ModelTokenizer, root: str
+) -> None:
+    cuts, last = 0, None
+    for number, composed in enumerate(thread_talk(conversations, 40, root, budget=900)):
+        text = shown(tokenizer, composed)
+        assert len(composed.prompt.token_ids) <= 900
+        assert "Alex: why is the sky blue?" in text
+        assert f"question {number} " in text
+        assert composed.prompt.message_ids[0] == CHANNEL
+        if last is not None:
+            cuts += composed.prompt.token_ids[: len(last)] != last
+        last = composed.prompt.token_ids
+    assert "question 3 " not in text
+    assert cuts <= 10, "between two cuts a prompt goes on where the last one was, so that the prefix cache hits"
+
+
+def test_the_replied_to_message_and_the_chain_above_it_stay(
+    conversations: Conversations, tokenizer: ModelTokenizer
+) -> None:
+    root = said(12, "Alex", "the root of it all")
+    link = replace(answered("what of it?"), reply_to_id=root.id)
+    chatter = [said(13, "Kim", f"chatter {n} " + "x" * 60) for n in range(15)]
+    asked = replace(said(11, "Mei", "go deeper"), reply_to_id=link.id)
+    composed = compose(conversations, [root, link, *chatter, asked], budget=700)
+    text = shown(tokenizer, composed)
+    assert "Alex: the root of it all" in text
+    assert "what of it?" in text
+    assert "chatter 0 " not in text
+
+
+def test_each_member_is_told_once_a_channel_that_older_messages_are_left_out(conversations: Conversations) -> None:
+    talk: list[Message] = []
+    told = []
+    for number in range(60):
+        talk.append(said(11 + number % 2, "Mei" if number % 2 == 0 else "Alex", f"question {number}"))
+        if compose(conversations, talk).tells_cut:
+            told.append((number, talk[-1].author_name))
+        talk.append(answered(f"answer {number}"))
+    assert told == [(10, "Mei"), (11, "Alex")]
+
+
+def test_who_is_in_the_middle_of_a_chain_is_told_when_a_cut_falls_into_it(conversations: Conversations) -> None:
+    talk: list[Message] = []
+    told = []
+    for number in range(60):
+        asked = said(11, "Mei", f"question {number} " + "x" * 200)
+        talk.append(replace(asked, reply_to_id=talk[-1].id if talk else None))
+        if compose(conversations, talk, budget=3000).tells_cut:
+            told.append(number)
+        talk.append(replace(answered(f"answer {number}"), reply_to_id=talk[-1].id))
+    assert 2 <= len(told) <= 20
+    assert all(later - earlier > 1 for earlier, later in pairwise(told))
 
 
 def test_a_message_too_long_for_the_context_is_refused(conversations: Conversations) -> None:

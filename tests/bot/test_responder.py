@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -235,7 +236,7 @@ async def test_a_continuation_never_speaks_for_a_member(room: Room) -> None:
 
     room.engine.stream = listening
     await room.responder.carry_on(replace(ask, variant=1), first, Screen(), room.server)
-    assert heard == [("\nMei:",)]
+    assert heard == [("\nMei:", "\nMei：")]
 
 
 async def test_reasoning_that_the_template_opened_is_hidden(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,14 +247,111 @@ async def test_reasoning_that_the_template_opened_is_hidden(room: Room, monkeypa
     assert reply.outcome.completion == "<think>plan</think>hello"
 
 
+async def test_a_close_tag_that_nothing_opened_is_text(room: Room) -> None:
+    screen = Screen()
+    reply = await room.respond(room.ask("Use </think> tag: hello"), screen)
+    assert screen.text == reply.outcome.completion == "Use </think> tag: hello"
+
+
+async def test_reasoning_that_was_cut_goes_on_hidden(room: Room) -> None:
+    room.engine.seconds_per_token = 0.001
+    room.server = replace(room.server, sampling=Sampling(max_new_tokens=12))
+    ask = room.ask("<think>a secret plan</think>hello there")
+    first = await room.respond(ask, Screen())
+    assert first.outcome.completion == "<think>a sec"
+    room.server = replace(room.server, sampling=Sampling(max_new_tokens=100))
+    screen = Screen()
+    second = await room.responder.carry_on(replace(ask, variant=1), first, screen, room.server)
+    assert second.outcome.completion == "<think>ret plan</think>hello there"
+    assert screen.text == "hello there"
+    assert not any("plan" in content for _, _, content, _ in screen.log)
+
+
+async def test_the_characters_own_label_never_shows_and_is_not_kept(room: Room) -> None:
+    room.engine.seconds_per_token = 0.002
+    screen = Screen()
+    answers = ["Encore: Hello", "**Encore:** Hello", "<think>x</think>\nencore： Hello", "Encore: Encore: Hello"]
+    for variant, answer in enumerate(answers):
+        room.history.clear()
+        reply = await room.respond(replace(room.ask(answer), variant=variant), screen)
+        assert screen.text == "Hello"
+        assert reply.outcome.completion.removeprefix("<think>x</think>").strip() == "Hello"
+        assert room.model.tokenizer.decode(reply.outcome.completion_token_ids) == reply.outcome.completion
+        assert reply.outcome.completion_token_ids[-1] == room.model.tokenizer.end_ids[0]
+        assert not any("ncore" in content for _, _, content, _ in screen.log)
+        screen = Screen()
+
+
+@pytest.mark.parametrize(
+    "answer", ["Encore is my name", "Mei, hello", "Meiosis: a division", "*Encore waves*", "Encore"]
+)
+async def test_a_name_that_is_no_label_is_text(room: Room, answer: str) -> None:
+    screen = Screen()
+    reply = await room.respond(room.ask(answer), screen)
+    assert screen.text == reply.outcome.completion == answer
+
+
+@pytest.mark.parametrize("label", ["Mei: ", "mei：", "<think>x</think>Mei: ", "Encore: Mei: ", "**Mei**: "])
+async def test_an_answer_in_a_members_name_is_never_shown_or_kept(room: Room, label: str) -> None:
+    room.engine.seconds_per_token = 0.001
+    room.server = replace(room.server, seed=7)
+    screen = Screen()
+    reply = await room.respond(room.ask(f"{label}I hate everyone"), screen)
+    assert len(room.engine.asked) == 3, "it was tried again"
+    assert not any("hate" in content or "ei" in content for _, _, content, _ in screen.log[:-1])
+    assert screen.text == "-# I began to speak for somebody else, so I stopped; ask me for another version."
+    assert [controls for _, controls in screen.shown().values()] == [Controls.FINISHED]
+    assert reply.outcome.completion == ""
+    assert reply.outcome.completion_token_ids == ()
+    assert room.model.scheduler.running == 0
+
+
+async def test_an_answer_in_a_members_name_is_made_again_from_another_seed(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = []
+    stream = room.engine.stream
+
+    def listening(request, *, cancel):  # type: ignore[no-untyped-def]
+        seeds.append(request.seed)
+        says = "Mei: I hate everyone" if len(seeds) == 1 else "I like everyone"
+        monkeypatch.setattr(room.engine, "_text", lambda _: says)
+        return stream(request, cancel=cancel)
+
+    room.engine.stream = listening
+    room.server = replace(room.server, seed=7)
+    screen = Screen()
+    reply = await room.respond(room.ask("hello"), screen)
+    assert screen.text == reply.outcome.completion == "I like everyone"
+    assert seeds[0] == 7
+    assert seeds[1] == reply.generation.seed != 8, "8 is the first regeneration's"
+
+
+async def test_a_reply_to_a_further_part_has_the_whole_chain(tmp_path: Path) -> None:
+    async with opened(tmp_path, context_tokens=6000) as room:
+        room.server = replace(room.server, sampling=Sampling(max_new_tokens=2100))
+        ask = room.ask("verse " * 340)
+        reply = await room.respond(ask, Screen())
+        assert len(reply.message_ids) == 2
+        room.history += [
+            Message(message_id, CHANNEL, 2, "Encore", "", is_self=True, reply_to_id=ask.asked_message_id)
+            for message_id in reply.message_ids
+        ]
+        room.history += [Message(2000 + n, CHANNEL, 12, "Alex", "chatter " * 10) for n in range(30)]
+        follow = Message(3000, CHANNEL, MEI, "Mei", "go on", reply_to_id=reply.message_ids[-1])
+        room.history.append(follow)
+        followed = await room.respond(Ask(follow.id, CHANNEL, GUILD, MEI, Provenance.DEMO), Screen())
+        assert followed.prompt.message_ids[0] == reply.message_ids[0]
+
+
 async def test_what_no_longer_fits_is_said_once(room: Room) -> None:
     texts = []
     for number in range(12):
         screen = Screen()
         await room.respond(room.ask(f"{number} " + "x" * 150), screen)
         texts.append(screen.text)
-    assert any("earlier messages no longer fit" in text for text in texts)
-    assert sum("no longer fit" in text for text in texts) < 6
+    [told] = [text for text in texts if "older ones are left out" in text]
+    assert re.search(r"\n-# I go by \d+ messages here, up to yours; older ones are left out\.$", told)
 
 
 async def test_a_servers_seed_is_kept_and_a_version_gets_another(room: Room) -> None:

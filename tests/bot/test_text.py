@@ -74,13 +74,28 @@ def test_harmless_leaves_plain_text_alone() -> None:
         ("Hello <think>aside</think> there", "Hello there"),
         ("Hello <thi", "Hello"),
         ("<THINK>x</THINK>ok", "ok"),
-        ("a plan\n</think>\nHello", "Hello"),
+        ("<think>a plan\n</think>\nHello", "Hello"),
+        ("Use </think> tag: hello", "Use </think> tag: hello"),
         ("Hi <think>a</think> there </think> x", "Hi there </think> x"),
         ("a < b", "a < b"),
     ],
 )
 def test_hidden_reasoning_is_never_visible(completion: str, shown: str) -> None:
     assert text.visible(completion) == shown
+
+
+@pytest.mark.parametrize(
+    ("completion", "reasoning"),
+    [
+        ("<think>a plan", True),
+        ("<think>a</think>Hi", False),
+        ("Hi <think>a", True),
+        ("Hi </think>", False),
+        ("", False),
+    ],
+)
+def test_a_completion_that_ends_inside_hidden_reasoning_is_known(completion: str, reasoning: bool) -> None:
+    assert text.is_reasoning(completion) is reasoning
 
 
 def test_normalise_keeps_chinese_emoji_and_persian_joiners() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,16 @@ def reply(text: str) -> Turn:
     return Turn(Role.ASSISTANT, text)
 
 
-def build(prompts: PromptBuilder, turns: list[Turn], *, budget: int = 10_000, refit: int | None = None) -> Prompt:
-    return prompts.build("Be kind.", turns, budget=budget, refit=budget * 3 // 4 if refit is None else refit)
+def build(
+    prompts: PromptBuilder,
+    turns: list[Turn],
+    *,
+    budget: int = 10_000,
+    refit: int | None = None,
+    pinned: Sequence[int] = (),
+) -> Prompt:
+    refit = budget * 3 // 4 if refit is None else refit
+    return prompts.build("Be kind.", turns, budget=budget, refit=refit, pinned=pinned)
 
 
 def shown(tokenizer: ModelTokenizer, prompt: Prompt) -> str:
@@ -63,7 +72,7 @@ def test_all_turns_stay_if_they_fit(prompts: PromptBuilder, tokenizer: ModelToke
     assert shown(tokenizer, prompt) == (
         "system\nBe kind.\nuser\nAna: hi\nassistant\nhello\nuser\nBen: hey\nassistant\n"
     )
-    assert prompt.dropped == 0
+    assert prompt.kept == (0, 1, 2)
 
 
 def test_adjacent_turns_of_one_role_become_one(prompts: PromptBuilder, tokenizer: ModelTokenizer) -> None:
@@ -77,9 +86,10 @@ def test_full_context_leaves_out_the_oldest_and_says_so(prompts: PromptBuilder, 
     prompt = build(prompts, [*turns, user("newest")], budget=200, refit=150)
     text = shown(tokenizer, prompt)
     assert len(prompt.token_ids) <= 200
-    assert 0 < prompt.dropped < 20
-    assert f"user\n{LEFT_OUT}\nquestion {prompt.dropped // 2}\n" in text
-    assert f"question {prompt.dropped // 2 - 1}\n" not in text
+    assert 0 < prompt.start < 20
+    assert prompt.kept == tuple(range(prompt.start, 21))
+    assert f"user\n{LEFT_OUT}\nquestion {prompt.start // 2}\n" in text
+    assert f"question {prompt.start // 2 - 1}\n" not in text
     assert text.endswith("user\nnewest\nassistant\n")
 
 
@@ -91,7 +101,7 @@ def test_newest_turn_that_does_not_fit_is_refused_with_a_remedy(prompts: PromptB
 def test_newest_turn_alone_may_fill_the_budget(prompts: PromptBuilder, tokenizer: ModelTokenizer) -> None:
     needed = len(build(prompts, [user("old"), user("x" * 500)]).token_ids)
     prompt = build(prompts, [user("y" * 500), user("x" * 500)], budget=needed + 40, refit=10)
-    assert prompt.dropped == 1
+    assert prompt.kept == (1,)
     assert "x" * 500 in shown(tokenizer, prompt)
 
 
@@ -115,12 +125,46 @@ def test_next_prompt_starts_with_this_prompt(
     assert after[: len(before)] == before
 
 
-@given(lengths=st.lists(st.integers(0, 60), min_size=1, max_size=40), budget=st.integers(150, 400))
-def test_prompt_never_exceeds_the_budget(prompts: PromptBuilder, lengths: list[int], budget: int) -> None:
+@given(
+    lengths=st.lists(st.integers(0, 60), min_size=1, max_size=40),
+    budget=st.integers(150, 400),
+    pinned=st.lists(st.integers(0, 39), unique=True),
+)
+def test_prompt_never_exceeds_the_budget(
+    prompts: PromptBuilder, lengths: list[int], budget: int, pinned: list[int]
+) -> None:
     turns = [user("x" * n) if index % 3 else reply("y" * n) for index, n in enumerate(lengths)]
-    prompt = build(prompts, [*turns, user("end")], budget=budget)
+    places = [place for place in pinned if place < len(turns)]
+    prompt = build(prompts, [*turns, user("end")], budget=budget, pinned=places)
     assert len(prompt.token_ids) <= budget
-    assert prompt.dropped <= len(turns)
+    assert prompt.kept[-1] == len(turns)
+    assert set(prompt.kept[:-1]) >= set(range(prompt.start, len(turns)))
+    assert {place for place in prompt.kept if place < prompt.start} <= set(places)
+
+
+def test_pinned_turns_stay_when_those_around_them_go(prompts: PromptBuilder, tokenizer: ModelTokenizer) -> None:
+    turns = [turn for n in range(10) for turn in (user(f"question {n}"), reply(f"answer {n}"))]
+    prompt = build(prompts, [*turns, user("newest")], budget=200, refit=150, pinned=[0, 5])
+    text = shown(tokenizer, prompt)
+    assert prompt.kept == (0, 5, *range(prompt.start, 21))
+    assert prompt.start > 6
+    assert f"user\n{LEFT_OUT}\nquestion 0\nassistant\nanswer 2\nuser\n" in text
+
+
+def test_pinned_turn_longer_than_its_share_is_shortened(prompts: PromptBuilder, tokenizer: ModelTokenizer) -> None:
+    turns = [user("Ana: once upon a time " + "and then " * 200), reply("hello"), user("Ben: who was it?")]
+    prompt = build(prompts, turns, budget=300, pinned=[0])
+    text = shown(tokenizer, prompt)
+    assert "user\nAna: once upon a time and then" in text
+    assert " …\nassistant\nhello\nuser\nBen: who was it?\nassistant\n" in text
+
+
+def test_newest_turn_is_answered_even_where_it_leaves_no_room_for_a_pinned_one(prompts: PromptBuilder) -> None:
+    needed = len(build(prompts, [user("old"), user("x" * 500)]).token_ids)
+    for budget in range(needed + 30, needed + 130, 7):
+        prompt = build(prompts, [user("y" * 500), user("x" * 500)], budget=budget, pinned=[0])
+        assert len(prompt.token_ids) <= budget
+        assert prompt.kept[-1] == 1
 
 
 def test_cut_stays_in_place_between_overflows(prompts: PromptBuilder) -> None:
@@ -132,7 +176,7 @@ def test_cut_stays_in_place_between_overflows(prompts: PromptBuilder) -> None:
         prompt = build(prompts, turns, budget=600, refit=300)
         hits += prompt.token_ids[: len(before)] == before
         before = prompt.token_ids
-        cuts.append(prompt.dropped)
+        cuts.append(prompt.start)
         turns.append(reply(f"answer {n} of many"))
     assert cuts == sorted(cuts)
     assert len(set(cuts)) <= 12
