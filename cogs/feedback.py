@@ -146,15 +146,22 @@ class Feedback(commands.Cog):
         verdict = detect_verdict(message.content)
         if verdict is None:
             return
-        reply = await self.bot.store.reply_of_message(message.reference.message_id)
+        try:
+            reply_id = await self._reply_to_ask_about(message.reference.message_id, message.author.id, verdict)
+        except StoreError as error:
+            log.warning("message %s is not offered as a vote: %s", message.id, error)
+            return
+        if reply_id is not None and self._may_ask(reply_id, message.author.id):
+            await self._ask(message, reply_id, verdict)
+
+    async def _reply_to_ask_about(self, message_id: int, member_id: int, verdict: int) -> int | None:
+        """Return the reply that a message shows, None where a member's words add nothing. Raises StoreError."""
+        reply = await self.bot.store.reply_of_message(message_id)
         if reply is None or (await self.bot.store.server_settings(reply.ask.guild_id)).paused:
-            return
-        if not self._may_ask(reply.id, message.author.id):
-            return
+            return None
         votes = await self.bot.store.votes(reply.id)
-        if any(vote.member_id == message.author.id and vote.value * verdict > 0 for vote in votes):
-            return
-        await self._ask(message, reply.id, verdict)
+        says_it_already = any(vote.member_id == member_id and vote.value * verdict > 0 for vote in votes)
+        return None if says_it_already else reply.id
 
     def _may_ask(self, reply_id: int, member_id: int) -> bool:
         """Return whether this is the first time, and remember it."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bot.errors import StoreBusy
 from bot.feedback_ui import UNKNOWN_REPLY
 from cogs.feedback import Feedback
 from tests.cogs.rating import a_reply, press, said, votes
@@ -109,6 +110,27 @@ async def test_thanks_to_someone_else_ask_nothing(world: World) -> None:
     await world.say(world.bob, "general", "thank you!", reply_to=chatter)
     await world.quiet(0.3)
     assert questions(world) == []
+
+
+@pytest.mark.parametrize("query", ["reply_of_message", "server_settings", "votes"])
+async def test_words_are_passed_over_while_the_store_is_locked_and_count_later(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    reply = await a_reply(world)
+    with monkeypatch.context() as locked:
+        locked.setattr(world.store, query, _locked)
+        caplog.clear()
+        await world.say(world.bob, "general", "thanks!", reply_to=reply)
+        [warning] = await world.eventually(lambda: [r for r in caplog.records if "not offered as a vote" in r.message])
+        assert (warning.levelname, warning.exc_info) == ("WARNING", None)
+        await world.quiet()
+    assert world.errors == []
+    assert questions(world) == []
+    assert await asked(world, world.bob, reply, "thank you!")
+
+
+async def _locked(*_: Any) -> Any:
+    raise StoreBusy("another program holds the lock")
 
 
 async def test_question_goes_when_its_time_is_over(world: World) -> None:
