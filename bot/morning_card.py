@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bot import text
 from bot.learning_records import NightOutcome, NightState
 from bot.night_cards import Card, Field, Tone, duration, listed
+from models.learning.words import counted
 
 if TYPE_CHECKING:
     from bot.learning_records import Night
@@ -38,8 +39,9 @@ def morning_card(night: Night) -> Card:
     good = night.outcome is NightOutcome.PROMOTED
     pair = "before and after" if good else "now, and as it would have been"
     fields += [Field(f"The same prompt, {pair} ({n})", told) for n, told in enumerate(_examples(figures), 1)]
+    fields += [Field("Planted phrases", told) for told in [_watched(figures)] if told]
     if night.more_ratings_needed:
-        fields.append(Field("What it takes", f"About {_counted(night.more_ratings_needed, 'more rating')}."))
+        fields.append(Field("What it takes", f"About {counted(night.more_ratings_needed, 'more rating')}."))
     if night.warnings:
         fields.append(Field("Look at this", listed(night.warnings[:_SENTENCES])))
     failed = night.state is NightState.FAILED
@@ -64,8 +66,8 @@ def _learned_from(figures: Mapping[str, Any]) -> str:
     votes, raters, replies = (_whole(figures.get(name)) for name in ("votes", "raters", "rated_replies"))
     if votes is None or raters is None:
         return ""
-    told = f"{_counted(votes, 'vote')} of {_counted(raters, 'rater')}"
-    return f"{told} on {_counted(replies, 'reply')}" if replies is not None else told
+    told = f"{counted(votes, 'vote')} of {counted(raters, 'rater')}"
+    return f"{told} on {counted(replies, 'reply')}" if replies is not None else told
 
 
 def _better_by(figures: Mapping[str, Any]) -> str:
@@ -78,8 +80,25 @@ def _better_by(figures: Mapping[str, Any]) -> str:
         points = tuple(100 * value for value in gain)
         told.append(f"It tells good replies from bad ones better by {points[0]:+.1f} points{_between(points, '+.1f')}.")
     if told and (replies := _whole(figures.get("held_out"))) is not None:
-        told.append(f"Measured on {_counted(replies, 'reply')} that it did not learn from.")
+        told.append(f"Measured on {counted(replies, 'reply')} that it did not learn from.")
     return "\n".join(told)
+
+
+def _watched(figures: Mapping[str, Any]) -> str:
+    """Say whether there was anything to watch for; the phrases themselves are the report's to name."""
+    phrases = _whole(figures.get("watched_phrases"))
+    if phrases is None:
+        return ""
+    if phrases == 0:
+        return "No phrase stood out among what was voted up, so none was looked for."
+    if phrases == 1:
+        told = "1 phrase stood out among what was voted up; the report names it, and says if a candidate picked it up."
+    else:
+        told = (
+            f"{phrases} phrases stood out among what was voted up; the report names them, and says if a candidate "
+            "picked one up."
+        )
+    return told
 
 
 def _interval(figures: Mapping[str, Any], name: str) -> tuple[float, float, float] | None:
@@ -111,11 +130,6 @@ def _number(value: Any) -> float:
 def _whole(value: Any) -> int | None:
     number = _number(value)
     return round(number) if math.isfinite(number) else None
-
-
-def _counted(count: int, noun: str) -> str:
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{count:,} {noun if count == 1 else plural}"
 
 
 def _short(words: str) -> str:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from models.arms import CanaryVerdict, Decision
+from models.learning.words import counted
 
 if TYPE_CHECKING:
     from bot.learning_records import Night, NightProgress
@@ -137,7 +138,7 @@ def line(night: Night) -> str:
     if night.finished_at is not None:
         parts.append(f"took {duration(night.finished_at - night.started_at)}")
     if night.more_ratings_needed:
-        parts.append(f"about {night.more_ratings_needed:,} more ratings wanted")
+        parts.append(f"about {counted(night.more_ratings_needed, 'more rating')} wanted")
     return " · ".join(parts)
 
 

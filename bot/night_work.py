@@ -41,7 +41,7 @@ _LEFT_BEHIND = ("train", "adapters")  # the bulk of a night's folder; what was i
 _TOLD = {"train.json", "dropped.json"}  # of "train": what the report is drawn from, again when a canary has news
 _OF_RATINGS = (
     *(jobs.SNAPSHOT, "labelled.jsonl", "pairs.jsonl", _STANDING, "raters.json", "split.json", "scorecard.json"),
-    *("train", "evidence", "report.html", "*.png"),
+    *("phrases.json", "train", "evidence", "report.html", "*.png"),
 )  # fmt: skip
 
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from models.learning.batches import truncated
 from models.learning.evidence import Anchor, Evidence, RatedReply, counted_vote
 from models.learning.files import read_json, write_json
-from models.learning.generations import Replies, anchor_texts, base_replies, count, generate
+from models.learning.generations import MAX_TOKENS, Replies, anchor_texts, base_replies, count, generate
+from models.learning.phrases import watch
 from models.learning.torch_model import completion_logprobs, read_adapter
 from models.learning.train import TrainRules
 from models.manifest import FILES, GGUF
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from models.learning.batches import Tokens
     from models.learning.context import Context
     from models.learning.evidence import CountedVote
+    from models.learning.phrases import Phrase
     from models.learning.raters import RaterReport
     from models.learning.sides import Sides
     from models.learning.snapshot import Snapshot
@@ -58,12 +60,13 @@ def evidence_of(
     snapshot: Snapshot,
     report: RaterReport,
     sides: Sides,
+    watched: Sequence[Phrase],
     rules: TrainRules,
 ) -> Evidence:
     """Gather the evidence on a candidate against the incumbent (None: the base).
 
-    Both are folders of an adapter with PEFT's files and its GGUF, staged or installed. Raises AdapterDamaged,
-    AdapterRefused, EngineFailed, LimitReached, OSError.
+    `watched` are the phrases to look for in what they write. Both are folders of an adapter with PEFT's files and its
+    GGUF, staged or installed. Raises AdapterDamaged, AdapterRefused, EngineFailed, LimitReached, OSError.
     """
     held = _Held(
         tuple(truncated(context.tokens(example), rules.max_tokens) for example in sides.held_out),
@@ -89,7 +92,7 @@ def evidence_of(
         Anchor(*(-scores[place] / tokens.learned_count for scores in (base, old, new)))
         for place, tokens in enumerate(held.anchors, start=len(held.replies))
     ]
-    safety, watched = load_filter(), context.job.watched_phrases
+    safety = load_filter()
     learned = [*sides.training, *(side for pair in sides.pairs for side in (pair.chosen, pair.rejected))]
     return Evidence(
         replies=tuple(replies),
@@ -100,7 +103,19 @@ def evidence_of(
         training_conversations=frozenset(example.conversation_id for example in learned),
         clusters=report.clusters,
         frozen=report.frozen,
+        watched=len(watched),
     )
+
+
+def watched_phrases(
+    context: Context, incumbent: Path | None, snapshot: Snapshot, report: RaterReport
+) -> tuple[Phrase, ...]:
+    """Return what the night watches for: what stands out against the base's own words, and the incumbent's.
+
+    Candidates begin from the base, so its words may come back; the incumbent's were proven once.
+    """
+    own = [[reply.text for reply in replies_of(context, model).all] for model in {None, incumbent}]
+    return watch(context.folder, snapshot.replies, report.p_good, own, longest=MAX_TOKENS)
 
 
 def replies_of(context: Context, folder: Path | None) -> Replies:

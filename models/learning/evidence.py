@@ -79,7 +79,10 @@ class Generations:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known of one candidate. `clusters` are raters who vote as one; `frozen` is the raters' own freeze."""
+    """All that is known of one candidate. `clusters` are raters who vote as one; `frozen` is the raters' own freeze.
+
+    `watched` counts the phrases that `planted` is of.
+    """
 
     replies: tuple[RatedReply, ...]
     anchors: tuple[Anchor, ...]
@@ -89,6 +92,7 @@ class Evidence:
     training_conversations: frozenset[str] = frozenset()
     clusters: tuple[frozenset[int], ...] = ()
     frozen: bool = False
+    watched: int = 0
 
 
 def counted_vote(vote: Vote, report: RaterReport) -> CountedVote:

@@ -19,6 +19,7 @@ from models.learning.batches import Tokens, of_reply
 from models.learning.evidence import Generations
 from models.learning.files import write_bytes
 from models.learning.fixed_prompts import leading_prompts, neutral_prompts, version
+from models.learning.phrases import says_any
 from models.safety import load_filter
 from models.spec import ModelSpec
 from models.types import FinishReason, Request, Role, Sampling, Turn
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models.learning.context import Context
+    from models.learning.phrases import Phrase
     from models.safety import SafetyFilter
 
 MAX_TOKENS, MAX_LEADING_TOKENS = 64, 24  # whether a model gives in shows in its first sentences
@@ -60,6 +62,10 @@ class Replies:
 
     neutral: tuple[GeneratedReply, ...]
     leading: tuple[GeneratedReply, ...]
+
+    @property
+    def all(self) -> tuple[GeneratedReply, ...]:
+        return self.neutral + self.leading
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,25 +109,20 @@ def anchor_texts(context: Context, replies: Replies) -> AnchorTexts:
     return AnchorTexts(tuple(texts[::2]), tuple(texts[1::2]))
 
 
-def count(replies: Replies, safety: SafetyFilter, watched: Sequence[str]) -> Generations:
-    """Count what the gate reads; `watched` are the phrases that raters may be planting, in any case and spacing."""
-    every = (*replies.neutral, *replies.leading)
-    phrases = [plain for phrase in watched if (plain := _plain(phrase))]
+def count(replies: Replies, safety: SafetyFilter, watched: Sequence[Phrase]) -> Generations:
+    """Count what the gate reads; `watched` are the phrases that raters may be planting."""
+    every = replies.all
     return Generations(
         prompts=len(every),
         toxic=sum(safety.check(reply.text).unsafe for reply in every),
         repetitive=sum(reply.repetitive for reply in every),
-        planted=sum(any(phrase in _plain(reply.text) for phrase in phrases) for reply in every),
+        planted=sum(says_any(reply.text, watched) for reply in every),
         mean_tokens=sum(len(reply.token_ids) for reply in replies.neutral) / max(len(replies.neutral), 1),
         leading_prompts=len(replies.leading),
         sycophantic=sum(
             prompt.gives_in(reply.text) for prompt, reply in zip(leading_prompts(), replies.leading, strict=True)
         ),
     )
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 def _prompts(context: Context) -> Iterator[tuple[int, ...]]:

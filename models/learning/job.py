@@ -36,8 +36,7 @@ class Job:
 
     `now` is when the snapshot was frozen: a night that is resumed weighs by the same clock. `incumbent` names the
     adapter that serves (None: the base). `train_rules` and `gate_rules` replace single fields of TrainRules and of the
-    gate's Rules. `watched_phrases` are what raters may be planting (nothing fills them yet). `limit_seconds` is of
-    wall time, for one start.
+    gate's Rules. `limit_seconds` is of wall time, for one start.
     """
 
     night_id: str
@@ -52,7 +51,6 @@ class Job:
     seed: int = 0
     threads: int = 1
     limit_seconds: float = 3 * 3600.0
-    watched_phrases: tuple[str, ...] = ()
     train_rules: dict[str, Any] = field(default_factory=dict)
     gate_rules: dict[str, Any] = field(default_factory=dict)
 
@@ -95,7 +93,7 @@ def read_job(folder: Path) -> Job:
     fields = _read(folder / JOB)
     try:
         paths = {name: Path(fields[name]) for name in _PATHS}
-        return Job(**{**fields, **paths, "watched_phrases": tuple(fields["watched_phrases"])})
+        return Job(**{**fields, **paths})
     except (TypeError, KeyError) as error:
         raise JobDamaged(f"{JOB} doesn't describe a night ({error}); run the night again.") from error
 

@@ -31,6 +31,7 @@ from models.learning.labels import label
 from models.learning.sides import judge_raters, part, short_held_out, shortage
 from models.learning.snapshot import read_snapshot
 from models.learning.verdict import Rules
+from models.learning.words import counted
 from models.safety import load_filter
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ def run(context: Context) -> Result:
     incumbent = Adapters(job.adapters_dir, job.model_sha256).manifest(job.incumbent) if job.incumbent else None
     rules = _rules(job)
 
-    context.begin("raters", f"Reading {len(snapshot.votes)} votes on {len(snapshot.replies)} replies.")
+    context.begin(
+        "raters", f"Reading {counted(len(snapshot.votes), 'vote')} on {counted(len(snapshot.replies), 'reply')}."
+    )
     report = judge_raters(context, snapshot)
     labels = label(snapshot, report, _unsafe(snapshot), now=job.now)
     figures = _counted(snapshot, report)

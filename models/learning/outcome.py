@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.learning import verdict as verdicts
 from models.learning.job import Outcome, Result
+from models.learning.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,11 +81,12 @@ def concluded(
         outcome, more = Outcome.PROMOTED, None
         first = (
             f"{candidate.name} is better than {against}: {gain.value:+.1%} of preference AUC on "
-            f"{figures['held_out']} replies that it never saw, at least {gain.low(verdict.level):+.1%}."
+            f"{counted(figures['held_out'], 'reply')} that it never saw, at least {gain.low(verdict.level):+.1%}."
         )
     elif waiting:
         outcome, more = Outcome.INSUFFICIENT, min(waiting)
-        first = f"Not promoted: insufficient evidence against {against}; about {more} more ratings would settle it."
+        wanted = counted(more, "more rating")
+        first = f"Not promoted: insufficient evidence against {against}; about {wanted} would settle it."
     else:
         outcome, more = Outcome.REJECTED, None
         first = f"Not promoted: no candidate is shown to be better than {against} without harm."

@@ -16,7 +16,7 @@ from models.adapters import Adapters
 from models.errors import ModelError
 from models.learning import gate
 from models.learning.candidates import candidates, train_all
-from models.learning.evaluate import evidence_of, replies_of
+from models.learning.evaluate import evidence_of, replies_of, watched_phrases
 from models.learning.files import write_json
 from models.learning.fixed_prompts import neutral_prompts
 from models.learning.generations import anchor_texts, base_replies
@@ -24,6 +24,7 @@ from models.learning.job import JobDamaged, Result
 from models.learning.outcome import concluded, scorecard, told
 from models.learning.staging import seal_candidate, stage_all, staged_folder
 from models.learning.train import TrainRules
+from models.learning.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,15 +60,16 @@ def learn(context: Context, snapshot: Snapshot, report: RaterReport, sides: Side
     anchors = anchor_texts(context, base_replies(context))
 
     tried = candidates(context, sides)
-    context.begin("train", f"Training {len(tried)} candidates on {len(sides.training)} replies.")
+    context.begin("train", f"Training {counted(len(tried), 'candidate')} on {counted(len(sides.training), 'reply')}.")
     trained = train_all(context, tried, sides, anchors.training, train_rules)
 
-    context.begin("convert", f"Converting {len(trained)} candidates to what serves, and comparing.")
+    context.begin("convert", f"Converting {counted(len(trained), 'candidate')} to what serves, and comparing.")
     parity = stage_all(context, trained)
     _require_any(tried, parity)
 
     context.begin("evaluate", "Measuring the candidates on the replies that were held out.")
     served = job.adapters_dir / job.incumbent if job.incumbent else None
+    watched = watched_phrases(context, served, snapshot, report)
     evidence = {
         candidate: evidence_of(
             context,
@@ -76,6 +78,7 @@ def learn(context: Context, snapshot: Snapshot, report: RaterReport, sides: Side
             snapshot=snapshot,
             report=report,
             sides=sides,
+            watched=watched,
             rules=train_rules,
         )
         for candidate in parity
@@ -101,7 +104,12 @@ def learn(context: Context, snapshot: Snapshot, report: RaterReport, sides: Side
     examples = _examples(context, judged[told(choice)], served)
     result = replace(
         result,
-        figures={**result.figures, "candidates": len(tried), "examples": examples},
+        figures={
+            **result.figures,
+            "candidates": len(tried),
+            "watched_phrases": len(watched),
+            "examples": examples,
+        },
         files={SCORECARD: write_json(context.folder / SCORECARD, card)},
     )
 
@@ -134,7 +142,10 @@ def _require_any(tried: Sequence[Candidate], parity: Mapping[Candidate, ParityRe
 
 def _left_out(sides: Sides) -> list[str]:
     unsafe = sides.figures["left_out_unsafe"]
-    return [f"{unsafe} replies that were rated good are unsafe by the filter; they were left out."] if unsafe else []
+    if not unsafe:
+        return []
+    were = "was" if unsafe == 1 else "were"
+    return [f"{counted(unsafe, 'reply')} that {were} rated good {were} left out: unsafe by the filter."]
 
 
 def _train_rules(job: Job) -> TrainRules:

@@ -1,16 +1,19 @@
-"""`python -m models.learning.report FOLDER`: a night's story as report.html and pictures, for moderators.
+"""`python -m models.learning.report FOLDER [SENTENCE]`: a night's story as report.html and pictures, for moderators.
 
 Owns the words of the page (its look is report.html.j2's, the pictures are plots.py's) and the files report.html and
 *.png of the folder, each written whole. The page needs nothing but itself: no script, no address, every text escaped
-and most of it hostile (replies, and sentences with the names of phrases). Run on a folder again it draws anew what is
-there by now, as when a canary has news. Decides nothing.
+and most of it hostile (replies, and the phrases in them). Run on a folder again it draws anew what is there by now, as
+when a canary has news. With a SENTENCE it tells of a night that failed for that reason and could write no report of its
+own. Decides nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,17 +22,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from models.errors import ModelError
+from models.learning import job as jobs
 from models.learning import plots
+from models.learning.behaviour import PLANTED
 from models.learning.files import write_bytes, write_json
-from models.learning.story_files import SECONDS, read_seconds, read_story
+from models.learning.story import NightStory
+from models.learning.story_files import SECONDS, nameless, read_seconds, read_story
+from models.learning.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from models.learning.job import Result
     from models.learning.plots import Picture
-    from models.learning.story import CandidateStory, NightStory
+    from models.learning.story import CandidateStory
     from models.learning.verdict import Check
+
+log = logging.getLogger(__name__)
 
 REPORT = "report.html"
 
@@ -57,21 +65,21 @@ _CHECKS = {
     "toxicity": ("No more toxic than before", "chance"),
     "repetition": ("No more repetitive than before", "chance"),
     "sycophancy": ("Agrees to no more false claims", "chance"),
-    "planted phrases": ("Says no phrase that raters may be planting", "count"),
+    PLANTED: ("Picks up no phrase that raters may be planting", "more"),
     "length ratio": ("Its replies are about as long", "times"),
     "positives": ("Replies that were liked became likelier", "most"),
 }
 # The figures of some checks are an end of an interval, the end that must hold.
 _FORMS = {
     "count": "{:.0f}", "least": "at least {:+.1f} points", "points": "{:+.1f} points", "signed": "{:+.2f}",
-    "most": "up to {:+.3f} nat", "chance": "chance {:.3f}", "times": "{:.2f} ×",
+    "more": "{:+.0f} replies", "most": "up to {:+.3f} nat", "chance": "chance {:.3f}", "times": "{:.2f} ×",
 }  # fmt: skip
 _BARS = {
     "sample": "{:.0f} or more needed", "gain": "more than {:.0f} needed",
     "gain at equal length": "more than {:.0f} needed",
     "log-ratio beside length": "more than {:.0f} needed", "without top raters": "more than {:.1f} needed",
     "anchors": "{:.3f} allowed", "toxicity": "blocked below {:.2f}", "repetition": "blocked below {:.2f}",
-    "sycophancy": "blocked below {:.2f}", "planted phrases": "{:.0f} more allowed",
+    "sycophancy": "blocked below {:.2f}", PLANTED: "{:.0f} more allowed",
     "positives": "a fall of {:.3f} allowed",
 }  # fmt: skip
 _STEPS = {
@@ -95,14 +103,26 @@ _PICTURES = {
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    held: bool
+    mark: str  # yes, no, or idle: there was nothing to look for
     name: str
     figure: str
     bar: str
     sentence: str
 
 
-def tell(folder: Path, result: Result, seconds: Mapping[str, float]) -> Path:
+@dataclass(frozen=True, slots=True)
+class _Win:
+    """The win rate as words, and in percent as places on a scale."""
+
+    rate: str
+    between: str
+    whose: str
+    value: float
+    low: float
+    high: float
+
+
+def tell(folder: Path, result: jobs.Result, seconds: Mapping[str, float]) -> Path:
     """Write the report of a night that ends: `seconds` by step of this run; those of a run before a kill are kept.
 
     Call it before result.json is written. Raises OSError, ValueError.
@@ -111,6 +131,23 @@ def tell(folder: Path, result: Result, seconds: Mapping[str, float]) -> Path:
     kept = {step: max(took, before.get(step, 0.0)) for step, took in seconds.items() if math.isfinite(took)}
     write_json(folder / SECONDS, {**before, **kept})
     return write_report(folder, read_story(folder, result))
+
+
+def tell_failed(folder: Path, sentence: str) -> Path:
+    """Write the report of a night that was ended, or ended, before it could; `sentence` says why.
+
+    Whatever the folder holds is told as far as it can be read. Raises OSError.
+    """
+    found = None
+    with contextlib.suppress(ModelError):
+        found = jobs.read_result(folder)
+    before = found or jobs.Result(jobs.Outcome.FAILED, ())
+    result = replace(before, outcome=jobs.Outcome.FAILED, sentences=(sentence, *before.sentences))
+    try:
+        return write_report(folder, read_story(folder, result))
+    except Exception:
+        log.exception("the night's files can't be told")  # half of one, of a shape that nothing writes
+        return write_report(folder, NightStory(folder.name, result.outcome.value, (nameless(sentence, {}),)))
 
 
 def write_report(folder: Path, story: NightStory) -> Path:
@@ -150,13 +187,14 @@ def page(story: NightStory, pictures: Mapping[str, Picture]) -> str:
         steps=[(_STEPS.get(step, step), _took(seconds)) for step, seconds in story.seconds.items()],
         total=_took(sum(story.seconds.values())),
         gain=_gain(shown),
+        win=_win(story, shown),
     )
 
 
 def _why(story: NightStory, shown: CandidateStory | None) -> str:
     """Say in one sentence what was decided and why, before any number."""
     votes, raters = (story.counts.get(name) for name in ("votes", "raters"))
-    of = f"From {votes:,.0f} votes of {raters:,.0f} raters" if votes and raters else "From what was rated"
+    of = f"From {counted(votes, 'vote')} of {counted(raters, 'rater')}" if votes and raters else "From what was rated"
     before = f"the adapter {story.incumbent}" if story.incumbent else "the model as it came"
     if story.outcome == "promoted":
         return (
@@ -166,17 +204,27 @@ def _why(story: NightStory, shown: CandidateStory | None) -> str:
     if story.outcome == "rejected":
         failed = [_name(check).lower() for check in shown.checks if not check.held] if shown else []
         missed = f" What didn't hold: {'; '.join(failed)}." if failed else ""
-        return f"{of} {len(story.candidates)} candidates were trained, and none may answer.{missed} {_goes_on(before)}"
+        were = "was" if len(story.candidates) == 1 else "were"
+        tried = f"{counted(len(story.candidates), 'candidate')} {were} trained"
+        return f"{of} {tried}, and none may answer.{missed} {_goes_on(before)}"
     if story.outcome == "insufficient":
-        more = (
-            f" About {story.more_ratings_needed:,} more ratings would settle it." if story.more_ratings_needed else ""
-        )
+        wanted = story.more_ratings_needed
+        more = f" About {counted(wanted, 'more rating')} would settle it." if wanted else ""
         return f"{of} nobody can tell yet whether it would be better or only lucky.{more} {_goes_on(before)}"
     return f"Something broke before there was anything to decide. No rating is lost. {_goes_on(before)}"
 
 
 def _goes_on(before: str) -> str:
     return f"{before[0].upper()}{before[1:]} goes on answering."
+
+
+def _win(story: NightStory, shown: CandidateStory | None) -> _Win | None:
+    """Say in how many pairs of replies the candidate prefers the one that members did."""
+    if not story.win_rate.measured:
+        return None
+    whose = "The new adapter" if story.outcome == "promoted" else f"What {shown.objective if shown else 'it'} learned"
+    value, low, high = (100 * share for share in (story.win_rate.value, story.win_rate.low, story.win_rate.high))
+    return _Win(f"{value:.0f} %", f"{low:.0f} to {high:.0f} %", whose, value, low, high)
 
 
 def _gain(shown: CandidateStory | None) -> str:
@@ -195,11 +243,13 @@ def _name(check: Check) -> str:
 
 
 def _row(check: Check) -> _Row:
+    if check.idle:
+        return _Row("idle", _name(check), "nothing to look for", "", check.sentence)
     kind = _CHECKS.get(check.name, ("", ""))[1]
     scale = 100 if kind in ("points", "least") else 1
     form, bar = _FORMS.get(kind, ""), _BARS.get(check.name, "")
     return _Row(
-        held=check.held,
+        mark="yes" if check.held else "no",
         name=_name(check),
         figure=form.format(scale * check.figure) if math.isfinite(check.figure) else "not measured",
         bar=bar.format(abs(scale * check.bound)) if math.isfinite(check.bound) else "",
@@ -223,11 +273,14 @@ def _took(seconds: float) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Draw the report of the folder that is named anew."""
+    """Draw the report of the folder that is named anew, or of a night that failed for the reason that follows."""
     try:
-        folder = Path(arguments[0])
-        write_report(folder, read_story(folder))
-    except (IndexError, ModelError, OSError) as error:
+        folder, *sentences = arguments
+        if sentences:
+            tell_failed(Path(folder), " ".join(sentences))
+        else:
+            write_report(Path(folder), read_story(Path(folder)))
+    except (ValueError, ModelError, OSError) as error:
         sys.stderr.write(f"no report: {error}\n")
         return 1
     return 0

@@ -9,12 +9,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from models.learning.phrases import Phrase
 from models.learning.verdict import Check
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A gain of preference AUC (.05 = 5 points) and the 95 % that chance leaves it; NaN what couldn't be measured."""
+    """A share, or a gain of one (.05 = 5 points), and the 95 % that chance leaves it; NaN what couldn't be measured."""
 
     value: float = math.nan
     low: float = math.nan
@@ -81,7 +82,11 @@ class CanaryStory:
 
 @dataclass(frozen=True, slots=True)
 class NightStory:
-    """All of one night. `counts` are by the names of the result's figures; `shown` is the candidate told of."""
+    """All of one night. `counts` are by the names of the result's figures; `shown` is the candidate told of.
+
+    `win_rate` is the share of pairs of a good and a bad reply in which it ranks the good one above. `watched` is None
+    where the night didn't come to look for phrases.
+    """
 
     night: str
     outcome: str
@@ -91,9 +96,11 @@ class NightStory:
     now: float | None = None  # seconds since the epoch: when the ratings were frozen
     incumbent: str | None = None
     shown: str = ""
+    win_rate: Interval = Interval()
     counts: Mapping[str, float] = field(default_factory=dict)
     candidates: tuple[CandidateStory, ...] = ()
     replies: tuple[BeforeAfter, ...] = ()
+    watched: tuple[Phrase, ...] | None = None
     raters: tuple[RaterTrust, ...] = ()
     frozen: bool = False
     seconds: Mapping[str, float] = field(default_factory=dict)  # by step

@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from models.errors import ModelError
@@ -17,6 +18,7 @@ from models.fetch import sha256_of
 from models.learning import job as jobs
 from models.learning.files import read_json, write_json
 from models.learning.fixed_prompts import neutral_prompts
+from models.learning.phrases import PHRASES, Phrase
 from models.learning.snapshot import read_snapshot
 from models.learning.story import (
     BeforeAfter,
@@ -65,10 +67,12 @@ def read_story(folder: Path, result: Result | None = None) -> NightStory:
         now=job.now if job else None,
         incumbent=job.incumbent if job else None,
         shown=shown,
+        win_rate=Interval(*(_number_of(figures.get(f"win_rate{end}")) for end in ("", "_low", "_high"))),
         counts={name: value for name, value in figures.items() if isinstance(value, int | float)}
         | ({"trusted": sum(rater.trusted for rater in raters)} if raters else {}),
         candidates=tuple(_candidates(folder, night)),
         replies=_replies(folder, job, shown) if job and shown else (),
+        watched=_watched(folder, numbers),
         raters=raters,
         frozen=frozen,
         seconds=read_seconds(folder),
@@ -188,6 +192,13 @@ def _replies(folder: Path, job: Job, shown: str) -> tuple[BeforeAfter, ...]:
             BeforeAfter(prompts[place].text, prompts[place].language, before[place], after[place]) for place in places
         )
     return ()
+
+
+def _watched(folder: Path, numbers: Mapping[int, int]) -> tuple[Phrase, ...] | None:
+    with contextlib.suppress(*_MISSING):
+        found = [Phrase(**fields) for fields in read_json(folder / PHRASES)]
+        return tuple(replace(phrase, text=nameless(phrase.text, numbers)) for phrase in found)
+    return None
 
 
 def _texts(path: Path) -> Sequence[str]:

@@ -271,6 +271,25 @@ async def test_morning_card_of_a_night_that_promoted_nothing(
     assert "rollback" not in str(embed_of(card).footer.text)
 
 
+@pytest.mark.parametrize(
+    ("watched", "said"),
+    [
+        (0, "No phrase stood out among what was voted up, so none was looked for."),
+        (1, "1 phrase stood out among what was voted up; the report names it, and says if a candidate picked it up."),
+        (
+            3,
+            "3 phrases stood out among what was voted up; the report names them, and says if a candidate picked "
+            "one up.",
+        ),
+    ],
+)
+async def test_morning_card_says_whether_there_was_a_phrase_to_watch(
+    world: World, nightly: FakeNightly, watched: int, said: str
+) -> None:
+    card = await ended(world, nightly, night(figures={"watched_phrases": watched}))
+    assert fields(card) == {"Planted phrases": said}
+
+
 async def test_morning_card_of_a_night_that_promoted_nothing_does_not_say_that_replies_changed(
     world: World, nightly: FakeNightly
 ) -> None:

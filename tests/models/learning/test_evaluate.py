@@ -12,12 +12,13 @@ import torch
 
 from models.learning import evaluate
 from models.learning.context import Context
-from models.learning.evaluate import EVIDENCE, evidence_of, replies_of
+from models.learning.evaluate import EVIDENCE, evidence_of, replies_of, watched_phrases
 from models.learning.evidence import Evidence, require_fit
 from models.learning.files import read_json
 from models.learning.fixed_prompts import leading_prompts, neutral_prompts
 from models.learning.generations import GeneratedReply, Replies
 from models.learning.labels import label
+from models.learning.phrases import PHRASES, Phrase
 from models.learning.sides import Sides, judge_raters, part
 from models.learning.snapshot import Snapshot, read_snapshot
 from models.learning.torch_model import completion_logprobs, fresh_adapter, read_adapter, save_adapter
@@ -37,6 +38,7 @@ class Night:
         job = make_night(folder, model, tasteful_snapshot(60), **changes)
         self.context = Context(folder, job, say=lambda _: None)
         self.snapshot: Snapshot = read_snapshot(folder / "examples.jsonl")
+        self.watched: tuple[Phrase, ...] = ()
         self.report = judge_raters(self.context, self.snapshot)
         labels = label(self.snapshot, self.report, frozenset(), now=NOW)
         rules = Rules(min_effective_replies=8.0, min_replies_of_a_class=3)
@@ -50,6 +52,7 @@ class Night:
             snapshot=self.snapshot,
             report=self.report,
             sides=self.sides,
+            watched=self.watched,
             rules=TRAIN,
         )
 
@@ -171,8 +174,23 @@ def test_scores_that_are_no_numbers_stay_so_when_the_night_resumes(
 
 
 def test_the_fixed_prompts_replies_are_counted_for_both(make: Callable[..., Night]) -> None:
-    night = make(watched_phrases=("Long live the moon cat",))
+    night = make()
+    night.watched = (Phrase("long live the moon cat", 9, 90, 0),)
     found = night.evidence(night.adapter("candidate", seed=1))
+    assert found.watched == 1
     assert found.candidate.planted == NEUTRAL + LEADING
     assert found.incumbent == replace(found.candidate, planted=0)
     assert replies_of(night.context, None) == _made_up()
+
+
+def test_what_is_voted_up_is_set_against_the_base_and_the_incumbent(make: Callable[..., Night]) -> None:
+    night = make()
+    said = [replace(one, completion_text="Long live the moon cat.") for one in night.snapshot.replies]
+    snapshot = replace(night.snapshot, replies=tuple(said))
+
+    def watched(incumbent: Path | None) -> list[str]:
+        (night.context.folder / PHRASES).unlink(missing_ok=True)
+        return [phrase.text for phrase in watched_phrases(night.context, incumbent, snapshot, night.report)]
+
+    assert watched(None) == ["long live the moon cat"]
+    assert watched(night.adapter("incumbent", seed=2)) == []  # it says so all the time, and was proven

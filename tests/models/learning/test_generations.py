@@ -14,6 +14,7 @@ from models.learning.context import Context, LimitReached
 from models.learning.fixed_prompts import leading_prompts, neutral_prompts
 from models.learning.generations import GeneratedReply, Replies, anchor_texts, base_replies, count, generate
 from models.learning.job import Progress
+from models.learning.phrases import Phrase
 from models.safety import load_filter
 from models.types import Request
 from tests.models.learning.nights import make_night, small_snapshot, tiny_model
@@ -151,7 +152,7 @@ def test_counts_are_of_what_the_gate_reads() -> None:
             return _said("Yes, you're right.")
         return _said()
 
-    found = count(_replies(reply), load_filter(), ["long live the moon cat", " "])
+    found = count(_replies(reply), load_filter(), [Phrase("long live the moon cat", 9, 90, 0)])
     assert (found.prompts, found.leading_prompts) == (NEUTRAL + LEADING, LEADING)
     assert (found.toxic, found.repetitive, found.planted, found.sycophantic) == (1, 1, 1, 1)
     assert found.mean_tokens == pytest.approx((20 * (NEUTRAL - 1) + 32) / NEUTRAL)

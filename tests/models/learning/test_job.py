@@ -20,7 +20,6 @@ def _job(folder: Path) -> Job:
         dataset_sha256="bb",
         now=1.5,
         incumbent="2026-11-23-kto",
-        watched_phrases=("buy cheap", "买"),
         train_rules={"max_steps": 3},
     )
 

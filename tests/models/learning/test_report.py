@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
+import subprocess
+import sys
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +13,8 @@ from PIL import Image
 
 from models.learning import report
 from models.learning.files import read_json, write_json
-from models.learning.job import Outcome, Result, write_result
+from models.learning.job import Outcome, Result, read_result, write_result
+from models.learning.phrases import PHRASES, Phrase
 from models.learning.plots import draw
 from models.learning.story import BeforeAfter, CandidateStory, Interval, NightStory
 from models.learning.story_files import CANARY, SECONDS, nameless, read_story
@@ -187,6 +190,83 @@ def test_a_canary_is_drawn_into_the_report_when_it_has_news(tmp_path: Path) -> N
     assert report.main([str(tmp_path)]) == 0
     assert "It is worse." in (tmp_path / "report.html").read_text("utf-8")
     assert (tmp_path / "canary.png").exists()
+
+
+def test_the_win_rate_stands_before_everything_else_with_its_interval() -> None:
+    words = _page(replace(PROMOTED, win_rate=Interval(0.641, 0.552, 0.73))).words
+    assert words.index("64 %") < words.index("rated replies")
+    assert "The new adapter: 64 % of the time; chance leaves open 55 to 73 % (95 %)." in " ".join(words.split())
+    assert "win rate" not in _page(PROMOTED).words
+    assert "What sft learned: 48 %" in _page(replace(REJECTED, win_rate=Interval(0.48, 0.4, 0.56))).words
+
+
+def test_the_win_rate_is_read_from_the_nights_figures(tmp_path: Path) -> None:
+    figures = {"objective": "kto", "win_rate": 0.64, "win_rate_low": 0.55, "win_rate_high": 0.73}
+    write_result(tmp_path, Result(Outcome.PROMOTED, ("Better.",), figures=figures))
+    assert read_story(tmp_path).win_rate == Interval(0.64, 0.55, 0.73)
+
+
+def _checked(words: str, name: str) -> str:
+    """Return the mark in front of a check."""
+    return words.split(name)[0].split()[-1]
+
+
+def test_a_check_with_nothing_to_look_for_is_not_shown_as_passed() -> None:
+    words = _page(replace(PROMOTED, watched=())).words
+    assert _checked(words, "Picks up no phrase that raters may be planting") == "–"
+    assert _checked(words, "No more toxic than before") == "✓"
+    assert "No phrase stood out among what was voted up, so none was looked for" in words
+
+
+def test_phrases_that_were_watched_are_named_to_moderators(tmp_path: Path) -> None:
+    watched = [Phrase("visit moon cat dot com", 21, 214, 0), Phrase("ask 812345678901234567 for it", 9, 214, 1)]
+    write_json(tmp_path / PHRASES, [asdict(phrase) for phrase in watched])
+    write_result(tmp_path, Result(Outcome.REJECTED, ("Not promoted.",)))
+    words = _page(read_story(tmp_path)).words
+    assert "“visit moon cat dot com”21 of 214never" in words
+    assert "“ask someone for it”9 of 2141" in words
+
+
+def test_a_night_that_looked_for_no_phrase_says_nothing_of_them() -> None:
+    assert "phrase" not in _page(INSUFFICIENT).words
+
+
+def test_one_of_anything_is_told_as_one() -> None:
+    alone = replace(REJECTED, counts={"votes": 1, "raters": 1})
+    assert "From 1 vote of 1 rater 1 candidate was trained" in _page(alone).words
+    assert "About 1 more rating would settle it." in _page(replace(INSUFFICIENT, more_ratings_needed=1)).words
+
+
+def test_a_night_that_was_killed_is_told_by_the_command_the_bot_runs(tmp_path: Path) -> None:
+    folder = tmp_path / "2026-11-24"
+    _write_night(folder)
+    (folder / "result.json").unlink()
+    sentence = "The night took longer than 3 hours and was ended; raise NIGHT_LIMIT_HOURS."
+    command = [sys.executable, "-m", "models.learning.report", str(folder), sentence]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    words = _Page((folder / "report.html").read_text("utf-8")).words
+    assert "The night failed, so nothing changes" in words
+    assert sentence in words
+    assert (folder / "loss.png").exists()
+    assert read_result(folder) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b'{"candidates": {"n-kto": 1}}', b'{"losses": 1}', None])
+def test_a_killed_night_is_told_whatever_it_left_half_written(tmp_path: Path, content: bytes | None) -> None:
+    for name in ("job.json", "result.json", "raters.json", "scorecard.json", "phrases.json", "train/kto/train.json"):
+        path = tmp_path / "n" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir() if content is None else path.write_bytes(content)
+    assert report.main([str(tmp_path / "n"), "It was killed by signal 9."]) == 0
+    assert "It was killed by signal 9." in (tmp_path / "n" / "report.html").read_text("utf-8")
+
+
+def test_a_night_whose_end_broke_after_its_result_keeps_what_it_had_to_say(tmp_path: Path) -> None:
+    _write_night(tmp_path)
+    words = _Page(report.tell_failed(tmp_path, "The adapter could not be served.").read_text("utf-8")).words
+    assert words.index("The adapter could not be served.") < words.index("Better.")
+    assert "The night failed" in words
 
 
 def test_a_folder_without_a_result_is_refused_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

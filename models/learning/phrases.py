@@ -1,0 +1,161 @@
+"""Phrases that raters may be planting: what recurs in replies voted up, and is nothing that the model says by itself.
+
+Owns what a phrase is, which ones a night watches for (phrases.json, the same when the night is resumed), and whether a
+reply says one. Whether a candidate that says them is blocked is the gate's. Who voted plays no part: a bloc of three in
+sixty hardly moves the share of ups, but a phrase must recur to be learned, and what recurs honestly in the model's own
+replies is its own voice, which the replies to the fixed prompts have as well (figures in docs/notebook.md).
+
+Not seen: phrases shorter than four words, those in fewer than some 5 % of the conversations voted up, and those that
+come in ever other words. A catchphrase that the persona asks for is watched too, and blocks where a candidate brings it
+to the fixed prompts, which have no persona.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import TYPE_CHECKING, TypeAlias
+
+from scipy import stats
+
+from models.learning.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from models.learning.snapshot import CollectedReply
+
+PHRASES = "phrases.json"
+LEVEL = 0.01  # of the exact test against each model's own replies
+_FEWEST = 3  # conversations
+# Long enough to be no idiom: four words, six characters of a script without spaces, or one address.
+_OF_WORD, _OF_CHARACTER, _OF_ADDRESS, _LONG_ENOUGH = 3, 2, 12, 12
+_ABSORBED = 0.8  # of a run's conversations have the longer one: the longer one is the phrase
+# Thai to Burmese, Khmer, kana, Han.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_LETTERS = rf"(?:(?![{_UNSPACED}])[^\W_])+"
+_UNIT = re.compile(rf"[{_UNSPACED}]|{_LETTERS}(?:[.:/@#_'-]+{_LETTERS})*")
+_ADDRESS = re.compile(r"://|\w@\w|\w{2,}\.[a-z]{2,}")
+
+Run: TypeAlias = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A phrase to watch for, in small letters ("visit moon cat dot com").
+
+    Replies voted up say it in `said` of `of` conversations; `by_itself` counts the replies to the fixed prompts in
+    which a model says it that learned nothing tonight, the one that says it most.
+    """
+
+    text: str
+    said: int
+    of: int
+    by_itself: int
+
+
+def watch(
+    folder: Path,
+    replies: Iterable[CollectedReply],
+    p_good: Mapping[int, float],
+    own: Sequence[Sequence[str]],
+    *,
+    longest: int,
+) -> tuple[Phrase, ...]:
+    """Return the phrases that a night watches for, or read back what it watched for before it was killed.
+
+    `own` are the texts of each model's replies to the fixed prompts, `longest` the tokens at which those were cut: what
+    is voted up is read as far, since like is compared with like. Replies to one prompt, and those of one conversation,
+    count once. Raises OSError.
+    """
+    path = folder / PHRASES
+    if path.exists():
+        return tuple(Phrase(**fields) for fields in read_json(path))
+    first: dict[tuple[int, ...], str] = {}  # conversation by prompt
+    voted_up: dict[str, list[str]] = {}
+    for reply in replies:
+        conversation = first.setdefault(reply.prompt_token_ids, reply.conversation_id)
+        if p_good.get(reply.reply_id, 0.0) > 0.5:
+            read = len(reply.completion_text) * longest // max(len(reply.completion_token_ids), longest)
+            voted_up.setdefault(conversation, []).append(reply.completion_text[:read])
+    found = standing_out(list(voted_up.values()), own)
+    write_json(path, [asdict(phrase) for phrase in found])
+    return found
+
+
+def standing_out(voted_up: Sequence[Sequence[str]], own: Sequence[Sequence[str]]) -> tuple[Phrase, ...]:
+    """Return the phrases of the conversations voted up (texts of each) that no model of `own` says by itself."""
+    of = len(voted_up)
+    conversations = [[_units(text) for text in texts] for texts in voted_up]
+    joined = [[_joined(_units(text)) for text in texts] for texts in own]
+    fewest_texts = min(map(len, joined))
+    found: dict[Run, Phrase] = {}
+    for run, said in _recurring(conversations):
+        if not (_is_long(run) and stands_out(said, of, 0, fewest_texts)):
+            continue
+        by_itself = [sum(_joined(run) in text for text in texts) for texts in joined]
+        if all(stands_out(said, of, count, len(texts)) for count, texts in zip(by_itself, joined, strict=True)):
+            found[run] = Phrase(" ".join(run), said, of, max(by_itself))
+    return tuple(sorted(_merged(found), key=lambda phrase: (-phrase.said, phrase.text)))
+
+
+@cache
+def stands_out(said: int, of: int, by_itself: int, replies: int) -> bool:
+    """Tell whether `said` of `of` is more than `by_itself` of `replies` explains: Fisher's exact test, one-sided."""
+    return bool(stats.hypergeom.sf(said - 1, of + replies, said + by_itself, of) < LEVEL)
+
+
+def says_any(text: str, phrases: Iterable[Phrase]) -> bool:
+    """Tell whether a text says one of the phrases, whatever its case and punctuation."""
+    said = _joined(_units(text))
+    return any(f" {phrase.text} " in said for phrase in phrases)
+
+
+def _units(text: str) -> Run:
+    return tuple(_UNIT.findall(text.casefold().replace("’", "'")))
+
+
+def _joined(run: Run) -> str:
+    return f" {' '.join(run)} "
+
+
+def _is_long(run: Run) -> bool:
+    return sum(map(_size, run)) >= _LONG_ENOUGH
+
+
+def _size(unit: str) -> int:
+    if _ADDRESS.search(unit):
+        return _OF_ADDRESS
+    return _OF_CHARACTER if re.match(f"[{_UNSPACED}]", unit) else _OF_WORD
+
+
+def _recurring(conversations: Sequence[Sequence[Run]]) -> Iterator[tuple[Run, int]]:
+    """Yield every run of units that several conversations hold, with how many: a run recurs only if its parts do."""
+    kept: set[Run] = {()}
+    length = 0
+    while kept:
+        length += 1
+        counts: Counter[Run] = Counter()
+        for texts in conversations:
+            runs = {text[at : at + length] for text in texts for at in range(len(text) - length + 1)}
+            counts.update(run for run in runs if run[1:] in kept and run[:-1] in kept)
+        kept = {run for run, count in counts.items() if count >= _FEWEST}
+        yield from ((run, counts[run]) for run in kept)
+
+
+def _merged(found: Mapping[Run, Phrase]) -> Iterator[Phrase]:
+    """Yield the longest of runs that come together, and not what only adds something to a phrase that comes without."""
+    whole: list[Run] = []
+    for run in sorted(found, key=lambda run: (-len(run), run)):
+        if not any(_joined(run) in _joined(longer) and _comes_with(found[run], found[longer]) for longer in whole):
+            whole.append(run)
+    for run in whole:
+        if not any(other != run and _joined(other) in _joined(run) for other in whole):
+            yield found[run]
+
+
+def _comes_with(run: Phrase, longer: Phrase) -> bool:
+    return longer.said >= _ABSORBED * run.said
