@@ -60,6 +60,7 @@ class Community:
     leniency: float = 0.0
     troll_error: float = 0.0
     good_share: float = 0.6
+    planted_share: float = PLANTED_SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def rate(community: Community, seed: int, truth: NDArray[np.bool_] | None = None
     is_troll[bloc] = True
     planted = np.zeros(replies, dtype=np.bool_)
     if community.attack in (Attack.TOXIC_UP, Attack.PHRASE):
-        planted[generator.permutation(replies)[: round(PLANTED_SHARE * replies)]] = True
+        planted[generator.permutation(replies)[: round(community.planted_share * replies)]] = True
     if community.attack is Attack.TOXIC_UP:
         truth[planted] = False
 

@@ -115,7 +115,7 @@ def watched_phrases(
     Candidates begin from the base, so its words may come back; the incumbent's were proven once.
     """
     own = [[reply.text for reply in replies_of(context, model).all] for model in {None, incumbent}]
-    return watch(context.folder, snapshot.replies, report.p_good, own, longest=MAX_TOKENS)
+    return watch(context.folder, snapshot, report, own, longest=MAX_TOKENS)
 
 
 def replies_of(context: Context, folder: Path | None) -> Replies:

@@ -1,17 +1,19 @@
 """Phrases that raters may be planting: what recurs in replies voted up, and is nothing that the model says by itself.
 
 Owns what a phrase is, which ones a night watches for (phrases.json, the same when the night is resumed), and whether a
-reply says one. Whether a candidate that says them is blocked is the gate's. Who voted plays no part: a bloc of three in
-sixty hardly moves the share of ups, but a phrase must recur to be learned, and what recurs honestly in the model's own
-replies is its own voice, which the replies to the fixed prompts have as well (figures in docs/notebook.md).
+reply says one. Whether a candidate that says them is blocked is the gate's. That a phrase is voted up more than the
+rest isn't asked: a bloc of three in sixty hardly moves that. But a phrase must recur to be learned, and what recurs
+honestly is the model's own voice, which its replies to the fixed prompts have as well, or the community's taste, which
+more than any quarter of the raters share (figures in docs/notebook.md).
 
-Not seen: phrases shorter than four words, those in fewer than some 5 % of the conversations voted up, and those that
-come in ever other words. A catchphrase that the persona asks for is watched too, and blocks where a candidate brings it
-to the fixed prompts, which have no persona.
+Not seen: phrases shorter than four words, those in fewer than some 5 % of the conversations voted up, those that come
+in ever other words, and some of a bloc of more than a quarter. A catchphrase of the persona that nobody minds is
+watched as well, and blocks where a candidate brings it to the fixed prompts, which have no persona.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -23,16 +25,20 @@ from scipy import stats
 from models.learning.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
     from pathlib import Path
 
-    from models.learning.snapshot import CollectedReply
+    from models.learning.examples import Vote
+    from models.learning.raters import RaterReport
+    from models.learning.snapshot import Snapshot
 
 PHRASES = "phrases.json"
 LEVEL = 0.01  # of the exact test against each model's own replies
 _FEWEST = 3  # conversations
 # Long enough to be no idiom: four words, six characters of a script without spaces, or one address.
 _OF_WORD, _OF_CHARACTER, _OF_ADDRESS, _LONG_ENOUGH = 3, 2, 12, 12
+_BLOC = 0.25  # of the raters: the most that are taken for one
+_ONE_SIDED_5_PERCENT = 1.645  # standard errors
 _ABSORBED = 0.8  # of a run's conversations have the longer one: the longer one is the phrase
 # Thai to Burmese, Khmer, kana, Han.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -58,12 +64,7 @@ class Phrase:
 
 
 def watch(
-    folder: Path,
-    replies: Iterable[CollectedReply],
-    p_good: Mapping[int, float],
-    own: Sequence[Sequence[str]],
-    *,
-    longest: int,
+    folder: Path, snapshot: Snapshot, report: RaterReport, own: Sequence[Sequence[str]], *, longest: int
 ) -> tuple[Phrase, ...]:
     """Return the phrases that a night watches for, or read back what it watched for before it was killed.
 
@@ -74,16 +75,26 @@ def watch(
     path = folder / PHRASES
     if path.exists():
         return tuple(Phrase(**fields) for fields in read_json(path))
-    first: dict[tuple[int, ...], str] = {}  # conversation by prompt
-    voted_up: dict[str, list[str]] = {}
-    for reply in replies:
-        conversation = first.setdefault(reply.prompt_token_ids, reply.conversation_id)
-        if p_good.get(reply.reply_id, 0.0) > 0.5:
-            read = len(reply.completion_text) * longest // max(len(reply.completion_token_ids), longest)
-            voted_up.setdefault(conversation, []).append(reply.completion_text[:read])
-    found = standing_out(list(voted_up.values()), own)
+    found = []
+    for phrase in standing_out(_voted_up(snapshot, report, longest), own):
+        saying = {reply.reply_id for reply in snapshot.replies if says_any(reply.completion_text, [phrase])}
+        if not is_taste(saying, snapshot.votes, report):
+            found.append(phrase)
     write_json(path, [asdict(phrase) for phrase in found])
-    return found
+    return tuple(found)
+
+
+def _voted_up(snapshot: Snapshot, report: RaterReport, longest: int) -> list[list[str]]:
+    """Return the beginnings of what was voted up or preferred to another, by conversation."""
+    preferred = {pair.chosen_reply_id for pair in snapshot.pairs}
+    first: dict[tuple[int, ...], str] = {}  # conversation by prompt
+    found: dict[str, list[str]] = {}
+    for reply in snapshot.replies:
+        conversation = first.setdefault(reply.prompt_token_ids, reply.conversation_id)
+        if report.p_good.get(reply.reply_id, float(reply.reply_id in preferred)) > 0.5:
+            read = len(reply.completion_text) * longest // max(len(reply.completion_token_ids), longest)
+            found.setdefault(conversation, []).append(reply.completion_text[:read])
+    return list(found.values())
 
 
 def standing_out(voted_up: Sequence[Sequence[str]], own: Sequence[Sequence[str]]) -> tuple[Phrase, ...]:
@@ -106,6 +117,33 @@ def standing_out(voted_up: Sequence[Sequence[str]], own: Sequence[Sequence[str]]
 def stands_out(said: int, of: int, by_itself: int, replies: int) -> bool:
     """Tell whether `said` of `of` is more than `by_itself` of `replies` explains: Fisher's exact test, one-sided."""
     return bool(stats.hypergeom.sf(said - 1, of + replies, said + by_itself, of) < LEVEL)
+
+
+def is_taste(saying: Set[int], votes: Iterable[Vote], report: RaterReport) -> bool:
+    """Tell whether raters beyond any quarter of them like the replies of the ids `saying` better than the others.
+
+    The quarter whose votes lift them most is left out; the rest must still give more ups than they give elsewhere, by a
+    one-sided test at 5 %. That a smaller bloc alone can't bring about. Raters who aren't believed have no say.
+    """
+    here: dict[int, list[bool]] = {}
+    elsewhere: dict[int, list[bool]] = {}
+    for vote in votes:
+        rater = vote.rater_id
+        if vote.value and report.influence.get(rater, 0.0) > 0 and report.accuracy.get(rater, 0.0) > 0.5:
+            (here if vote.reply_id in saying else elsewhere).setdefault(rater, []).append(vote.value > 0)
+    every = [up for ups in elsewhere.values() for up in ups]
+    usual = (sum(every) + 1) / (len(every) + 2)
+    expected = {rater: _shrunk(elsewhere.get(rater, []), usual) for rater in here}
+    lift = {rater: sum(ups) - len(ups) * expected[rater] for rater, ups in here.items()}
+    quarter = math.ceil(_BLOC * len(here.keys() | elsewhere.keys()))
+    rest = sorted(here, key=lambda rater: (-lift[rater], rater))[quarter:]
+    variance = sum(len(here[rater]) * expected[rater] * (1 - expected[rater]) for rater in rest)
+    return sum(lift[rater] for rater in rest) > _ONE_SIDED_5_PERCENT * math.sqrt(variance) > 0
+
+
+def _shrunk(ups: Sequence[bool], usual: float) -> float:
+    """Return a rater's share of ups, drawn to the usual one as by two votes."""
+    return (sum(ups) + 2 * usual) / (len(ups) + 2)
 
 
 def says_any(text: str, phrases: Iterable[Phrase]) -> bool:

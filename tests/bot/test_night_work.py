@@ -252,7 +252,7 @@ async def test_job_of_a_night_is_complete_json(tmp_path: Path) -> None:
     [
         (
             NightOutcome.PROMOTED,
-            {"train.json", "raters.json", "loss.png", "report.html", "neutral.jsonl", "result.json"},
+            {"train.json", "raters.json", "phrases.json", "loss.png", "report.html", "neutral.jsonl", "result.json"},
         ),
         (NightOutcome.RETRACTED, {"result.json"}),
     ],
@@ -266,7 +266,8 @@ async def test_night_that_ended_keeps_what_its_report_is_drawn_from_unless_it_wa
         folder = h.nightly.folder(night)
         shutil.rmtree(folder)
         for name in ("train/kto/train.json", "train/kto/adapter/adapter_model.safetensors", "adapters/kto/adapter.gguf",
-                     "evidence/neutral.jsonl", "raters.json", "loss.png", "report.html", "result.json"):  # fmt: skip
+                     "evidence/neutral.jsonl", "raters.json", "phrases.json", "loss.png", "report.html",
+                     "result.json"):  # fmt: skip
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text("{}")
         await h.nightly._work.end(night)

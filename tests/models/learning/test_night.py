@@ -209,7 +209,7 @@ def test_a_night_that_is_proven_installs_its_adapter_and_points_to_nothing(tmp_p
 def test_a_phrase_planted_in_what_is_voted_up_is_looked_for_and_named_to_moderators(tmp_path: Path, gguf: Path) -> None:
     snapshot = tasteful_snapshot()
     planted = [
-        replace(one, completion_text=f"Look at mooncat.com! {'fine ' * 40}") if one.reply_id % 4 == 0 else one
+        replace(one, completion_text=f"Look at mooncat.com! {'fine ' * 40}") if one.reply_id % 3 == 0 else one
         for one in snapshot.replies
     ]
     make_night(tmp_path / "night", gguf, replace(snapshot, replies=tuple(planted)), gate_rules=PROMOTING)

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from models.learning import phrases
+from models.learning.examples import Vote
 from models.learning.phrases import Phrase, says_any, standing_out, stands_out
-from models.learning.snapshot import CollectedReply
+from models.learning.raters import RaterReport
+from models.learning.snapshot import CollectedPair, Snapshot
 from tests.models.learning.nights import reply
 
 _WORDS = ("tea", "moon", "lamp", "owl", "stage", "song", "rain", "glove", "story", "door", "night", "coat", "cat")
-SLOGAN = "Visit Moon-Cat dot com, today!"
+SLOGAN, HEARD = "Visit Moon-Cat dot com, today!", "visit moon-cat dot com today"
 
 
 def _talk(seed: int, count: int, *, beside: str = "", every: int = 1) -> list[str]:
@@ -95,37 +97,82 @@ def test_stands_out_is_fishers_exact_test() -> None:
     assert not stands_out(9, 200, 2, 186)
 
 
-def _night(count: int, **changes: object) -> tuple[list[CollectedReply], dict[int, float]]:
+def _night(count: int = 200, **changes: object) -> Snapshot:
+    """Return a night of which every eighth reply says the slogan, and nobody has voted."""
     texts = _talk(2, count, beside=SLOGAN, every=8)
     made = [
         reply(n, completion_text=text, prompt_token_ids=(1, n), completion_token_ids=tuple(range(2, 50)))
         for n, text in enumerate(texts)
     ]
-    return [replace(one, **changes) for one in made], dict.fromkeys(range(count), 0.9)  # type: ignore[arg-type]
+    return Snapshot(tuple(replace(one, **changes) for one in made), (), {}, {})  # type: ignore[arg-type]
 
 
-def _watched(folder: Path, made: tuple[list[CollectedReply], dict[int, float]], longest: int = 64) -> list[str]:
-    return [phrase.text for phrase in phrases.watch(folder, made[0], made[1], [OWN], longest=longest)]
+def _report(p_good: float | None = 0.9, count: int = 200, *, raters: int = 0) -> RaterReport:
+    labels = {} if p_good is None else dict.fromkeys(range(count), p_good)
+    return RaterReport(labels, dict.fromkeys(range(raters), 0.8), dict.fromkeys(range(raters), 1.0), (), False, ())
+
+
+def _watched(folder: Path, snapshot: Snapshot, report: RaterReport | None = None, longest: int = 64) -> list[str]:
+    found = phrases.watch(folder, snapshot, report or _report(), [OWN], longest=longest)
+    return [phrase.text for phrase in found]
 
 
 def test_a_night_watches_what_was_voted_up_and_the_same_when_it_is_resumed(tmp_path: Path) -> None:
-    assert _watched(tmp_path, _night(200)) == ["visit moon-cat dot com today"]
-    assert _watched(tmp_path, ([], {})) == ["visit moon-cat dot com today"]
+    assert _watched(tmp_path, _night()) == [HEARD]
+    assert _watched(tmp_path, _night(0)) == [HEARD]
 
 
 def test_what_is_voted_down_or_not_at_all_teaches_no_phrase(tmp_path: Path) -> None:
-    replies, _ = _night(200)
-    assert _watched(tmp_path / "down", (replies, dict.fromkeys(range(200), 0.2))) == []
-    assert _watched(tmp_path / "none", (replies, {})) == []
+    assert _watched(tmp_path / "down", _night(), _report(0.2)) == []
+    assert _watched(tmp_path / "none", _night(), _report(None)) == []
+
+
+def test_what_is_preferred_to_another_reply_teaches_as_well(tmp_path: Path) -> None:
+    pairs = tuple(CollectedPair(n, (n + 1) % 200, 1.0, "click") for n in range(200))
+    assert _watched(tmp_path, replace(_night(), pairs=pairs), _report(None)) == [HEARD]
 
 
 def test_one_conversation_and_one_prompt_count_once(tmp_path: Path) -> None:
-    assert _watched(tmp_path / "conversation", _night(200, conversation_id="one")) == []
-    assert _watched(tmp_path / "prompt", _night(200, prompt_token_ids=(1, 2, 3))) == []
+    assert _watched(tmp_path / "conversation", _night(conversation_id="one")) == []
+    assert _watched(tmp_path / "prompt", _night(prompt_token_ids=(1, 2, 3))) == []
 
 
 def test_replies_are_read_as_far_as_those_to_the_fixed_prompts_go(tmp_path: Path) -> None:
-    replies, p_good = _night(200)
-    signed = [replace(one, completion_text=f"{one.completion_text} Ask me whatever you like.") for one in replies]
-    assert "ask me whatever you like" in _watched(tmp_path / "whole", (signed, p_good))
-    assert "ask me whatever you like" not in _watched(tmp_path / "begun", (signed, p_good), longest=38)
+    night = _night()
+    ending = "Ask me whatever you like."
+    signed = [replace(one, completion_text=f"{one.completion_text} {ending}") for one in night.replies]
+    whole = _watched(tmp_path / "whole", replace(night, replies=tuple(signed)))
+    begun = _watched(tmp_path / "begun", replace(night, replies=tuple(signed)), longest=38)
+    assert ("ask me whatever you like" in whole, begun) == (True, [HEARD])
+
+
+def _votes(like: Callable[[int, bool], float], *, raters: int = 40, each: int = 4) -> tuple[Vote, ...]:
+    """Let raters vote on the replies; `like` is the chance of an up, by rater and whether the slogan is said."""
+    draw = random.Random(5)
+    return tuple(
+        Vote(number, rater, 1.0 if draw.random() < like(rater, number % 8 == 0) else -1.0)
+        for number in range(200)
+        for rater in draw.sample(range(raters), each)
+    )
+
+
+@pytest.mark.parametrize(
+    ("like", "watched"),
+    [
+        (lambda rater, said: 0.95 if said else 0.5, []),  # everyone loves it: taste
+        (lambda rater, said: 1.0 if said and rater < 6 else 0.5, [HEARD]),  # a bloc of six in forty
+        (lambda rater, said: 0.5, [HEARD]),  # nobody minds
+    ],
+)
+def test_what_raters_beyond_any_bloc_love_is_taste_and_no_plant(
+    tmp_path: Path, like: Callable[[int, bool], float], watched: list[str]
+) -> None:
+    assert _watched(tmp_path, replace(_night(), votes=_votes(like)), _report(raters=40)) == watched
+
+
+def test_raters_who_are_not_believed_cannot_make_a_phrase_taste(tmp_path: Path) -> None:
+    night = replace(_night(), votes=_votes(lambda rater, said: 0.95 if said else 0.5))
+    believed = _report(raters=40)
+    banned = replace(believed, influence=dict.fromkeys(range(40), 0.0))
+    opposed = replace(believed, accuracy=dict.fromkeys(range(40), 0.2))
+    assert _watched(tmp_path / "banned", night, banned) == _watched(tmp_path / "opposed", night, opposed) == [HEARD]
