@@ -18,6 +18,8 @@ from bot.client import EncoreBot, build_bot
 from bot.settings import Settings
 from bot.store import Store
 from bot.streaming import CURSOR
+from models.adapters import Adapters, Serving
+from tests.bot.learning import MODEL_SHA
 from tests.faults.discord_payloads import TOKEN, Json
 from tests.faults.discord_stub import DiscordStub, addresses_restored
 from tests.world import echo_model
@@ -71,6 +73,14 @@ def finished(message: Json) -> bool:
 def reply_ids(message: Json) -> set[str]:
     """Return the reply ids that a message's buttons carry."""
     return set(re.findall(r"encore:[a-z]+:(\d+)", str(message["components"])))
+
+
+def served_whole(data_dir: Path) -> Serving:
+    """Return what a start serves there, after it was found whole; the model is that of `tests.bot.nights`."""
+    adapters = Adapters(data_dir / "adapters", MODEL_SHA)
+    served, _ = adapters.heal()
+    assert adapters.serving() == served
+    return served
 
 
 class Command:

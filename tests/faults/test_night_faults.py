@@ -1,39 +1,22 @@
-"""kill -9 around a night in the bot: whatever dies, the next start serves a whole adapter and loses no rating.
+"""What a disk does to the adapters that the bot serves: power cut at every write, full, and files that were changed.
 
-Power is cut at every write to the disk of a promotion, a canary's end and a rollback; the task is cancelled and the
-store refuses at every step; and a real process with a night in it is killed by SIGKILL.
+Whatever happens, the next start serves a whole adapter and says in a sentence what it didn't serve. Processes that are
+killed are in test_promotion_kill.py and test_night_kill.py.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-import sqlite3
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bot.learning_records import Cause, NightOutcome, NightState
+from bot.learning_records import Cause, NightState
 from models.adapters import Adapters, Serving
-from models.arms import Decision
 from models.manifest import GGUF
 from tests.bot.learning import MODEL_SHA
-from tests.bot.nights import FakeEngine, House, house
+from tests.bot.nights import house
+from tests.faults.harness import served_whole
 from tests.models.adapter_files import killed_at, stage
-
-_ROOT = Path(__file__).resolve().parents[2]
-_STARTED_SECONDS = 60.0
-
-
-def _whole(folder: Path) -> Serving:
-    """Return what a start serves, after it was found whole."""
-    adapters = Adapters(folder / "adapters", MODEL_SHA)
-    served, _ = adapters.heal()
-    assert adapters.serving() == served
-    return served
 
 
 async def _nothing() -> None:
@@ -69,7 +52,7 @@ async def test_power_cut_at_any_write_of_a_change_leaves_the_old_or_the_new(
             else:
                 adapters.rollback(None)
         writes = count()
-        served = _whole(folder)
+        served = served_whole(folder)
         if served.canary is None:
             assert served.adapter in {before.adapter, "c", "b", None}
         else:
@@ -79,118 +62,7 @@ async def test_power_cut_at_any_write_of_a_change_leaves_the_old_or_the_new(
     assert writes > 0
 
 
-# ---------------------------------------------------------------------- the services, ended at each await
-
-
-class _Ended(BaseException):
-    """Stands for the end of the process: no handler of an Exception sees it."""
-
-
-_PLACES: dict[str, Callable[[House, pytest.MonkeyPatch], None]] = {}
-
-
-def _place(function: Callable[[House, pytest.MonkeyPatch], None]) -> Callable[[House, pytest.MonkeyPatch], None]:
-    _PLACES[function.__name__.removeprefix("_at_")] = function
-    return function
-
-
-def _die(*_: object, **__: object) -> None:
-    raise _Ended
-
-
-async def _die_async(*_: object, **__: object) -> None:
-    raise _Ended
-
-
-@_place
-def _at_collect(h: House, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(h.store, "learnable", _die_async)
-
-
-@_place
-def _at_snapshot(h: House, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("bot.night_work.write_snapshot", _die)
-
-
-@_place
-def _at_job(h: House, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("bot.night_work.jobs.write_job", _die)
-
-
-@_place
-def _at_process(h: House, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("bot.night_work.run_job", _die_async)
-
-
-@_place
-def _at_swap(h: House, patch: pytest.MonkeyPatch) -> None:
-    h.engine.on_swap = _die
-
-
-@_place
-def _at_last_check(h: House, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(h.work, "_require_standing", _die_async)
-
-
-@_place
-def _at_pointer(h: House, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("models.adapters.write_json", _die)
-
-
-@_place
-def _at_prune(h: House, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(h.adapters, "prune", _die)
-
-
-@_place
-def _at_row(h: House, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(h.store, "end_night", _die_async)
-
-
-@_place
-def _at_tidying(h: House, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("bot.night_work.NightWork._tidy", _die)
-
-
-@pytest.mark.parametrize("place", _PLACES)
-@pytest.mark.parametrize("share", [0.0, 0.5])
-async def test_encore_that_ends_in_a_night_comes_to_the_same_end_at_the_next_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, share: float
-) -> None:
-    async with house(tmp_path, share=share) as h:
-        replies = await h.rate(3)
-        with monkeypatch.context() as patch:
-            _PLACES[place](h, patch)
-            with pytest.raises(_Ended):
-                await h.nightly.run(Cause.SCHEDULE)
-    _whole(tmp_path)
-    async with house(tmp_path, share=share) as h:
-        assert {reply: len(await h.store.votes(reply)) for reply in replies} == dict.fromkeys(replies, 1)
-        await h.nightly.resume_unfinished()
-        (night,) = await h.nightly.history(9)
-        assert (night.state, night.outcome) == (NightState.FINISHED, NightOutcome.PROMOTED)
-        served = h.adapters.serving()
-        assert served == h.promotion.serving
-        assert (served.canary.adapter if served.canary else served.adapter) == night.adapter
-        assert night.adapter in h.engine.adapters
-
-
-@pytest.mark.parametrize("keep", [True, False])
-async def test_encore_that_ends_while_a_canary_is_settled_serves_something_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: bool
-) -> None:
-    async with house(tmp_path, share=0.5) as h:
-        await h.promotion.promote(h.install("a"), last_check=_nothing)
-        h.judge.decision = Decision.KEEP if keep else Decision.ROLL_BACK
-        with monkeypatch.context() as patch:
-            patch.setattr("models.adapters.write_json", _die)
-            with pytest.raises(_Ended):
-                await h.nightly.watch_canary()
-    assert _whole(tmp_path).canary is not None
-    async with house(tmp_path, share=0.5) as h:
-        h.judge.decision = Decision.KEEP if keep else Decision.ROLL_BACK
-        await h.nightly.watch_canary()
-        assert h.adapters.serving().adapter == ("a" if keep else None)
+# ---------------------------------------------------------------------- a disk that is full
 
 
 async def test_disk_full_at_the_pointer_fails_the_night_and_the_old_adapter_answers(
@@ -245,45 +117,3 @@ async def test_model_changed_under_an_adapter_is_told_in_a_sentence_and_the_base
         assert "made for the model" in warning
         assert "The base model answers instead." in warning
         assert h.nightly.adapters() == ()
-
-
-# ---------------------------------------------------------------------- a real process, killed
-
-_CHILD = """
-import asyncio, sys
-from pathlib import Path
-from bot.learning_records import Cause
-from tests.bot.nights import house
-
-async def main():
-    async with house(Path(sys.argv[1]), job="wait") as h:
-        replies = await h.rate(3)
-        await h.nightly.run(Cause.COMMAND, lambda told: print(told.step, *replies, flush=True))
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
-async def test_killed_process_loses_no_rating_and_its_night_goes_on(tmp_path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _CHILD, str(tmp_path),
-        env={**os.environ, "PYTHONPATH": str(_ROOT)}, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdout is not None
-    async with asyncio.timeout(_STARTED_SECONDS):
-        step, *replies = (await process.stdout.readline()).split()
-        while step != b"train":
-            step, *replies = (await process.stdout.readline()).split()
-    process.kill()
-    await process.communicate()
-    with sqlite3.connect(tmp_path / "encore.sqlite3") as database:
-        assert database.execute("SELECT state FROM nights").fetchall() == [("running",)]
-    database.close()
-    (tmp_path / "nights" / "go").touch()
-    async with house(tmp_path, engine=FakeEngine()) as h:
-        assert all([len(await h.store.votes(int(reply))) == 1 for reply in replies])
-        night = await h.nightly.resume_unfinished()
-        assert night is not None
-        assert (night.outcome, night.attempts) == (NightOutcome.PROMOTED, 2)
-        assert _whole(tmp_path).adapter == night.adapter
