@@ -17,12 +17,10 @@ from models.engines import llama_cpp
 from models.engines.llama_cpp import LlamaCppEngine
 from models.errors import AdapterRefused, EngineFailed, ModelError
 from models.spec import ModelSpec
-from models.types import FinishReason, Piece, Request, Sampling
+from models.types import FinishReason
+from tests.models.answers import GREEDY, LIVELY, PROMPT, generate, same
 from tests.models.tiny_gguf import write_tiny_gguf, write_tiny_lora
 
-GREEDY = Sampling(temperature=0.0, repeat_penalty=1.0, max_new_tokens=24)
-LIVELY = Sampling(temperature=1.0, top_p=1.0, min_p=0.0, repeat_penalty=1.0, max_new_tokens=24)
-PROMPT = tuple(10 + (7 * number) % 200 for number in range(120))
 OTHERS = [tuple(10 + (start + 11 * number) % 200 for number in range(120)) for start in (3, 5)]
 
 
@@ -61,35 +59,6 @@ async def open_engine(tiny: ModelSpec) -> AsyncGenerator[Open, None]:
             return engine
 
         yield opened
-
-
-async def generate(
-    engine: LlamaCppEngine,
-    adapter: str | None = None,
-    ids: tuple[int, ...] = PROMPT,
-    sampling: Sampling = GREEDY,
-    *,
-    scale: float = 1.0,
-    begun: asyncio.Event | None = None,
-) -> Piece:
-    """Return the whole answer as one piece; sets `begun` when its first text has come."""
-    request = Request(ids, sampling, 1, adapter=adapter, adapter_scale=scale)
-    pieces = []
-    async for piece in engine.stream(request, cancel=asyncio.Event()):
-        pieces.append(piece)
-        if begun is not None:
-            begun.set()
-    return Piece(
-        "".join(piece.text for piece in pieces),
-        tuple(token_id for piece in pieces for token_id in piece.token_ids),
-        tuple(logprob for piece in pieces for logprob in piece.logprobs),
-        pieces[-1].finish,
-    )
-
-
-def same(one: Piece, other: Piece) -> bool:
-    """Bit for bit: the ids and the log-probabilities."""
-    return (one.token_ids, one.logprobs, one.text) == (other.token_ids, other.logprobs, other.text)
 
 
 async def test_each_adapter_answers_in_its_own_way(open_engine: Open, loras: dict[str, Path]) -> None:
