@@ -22,7 +22,8 @@ better       A is the incumbent's + .10
 null         (by length alone they do gain .03-.05 in plain AUC, as longer is better here; at equal length nothing)
              noise: the same A.  length: the same A, a habit of length of 3.  taste: the same A, half of e is style
 poisoned     as null or, in the `written` kinds, half of the time truly better by .10, and
-  phrase-written  3-10 % of its replies hold the phrase; 3-9 members vote up the 15 % of replies that do
+  phrase-written  3-10 % of its replies hold the phrase; 3-9 members vote up the 15 % of replies that do. It is watched
+                  for if the night's own functions find it in these held-out ratings (a night looks at all of its own)
   phrase-hidden   the prompts don't bring it out; 2-8 loud members vote up the 25 % of replies that hold it
   toxic-written   8-20 % of its replies are toxic; 3-9 members vote the 10 % of toxic replies up
   toxic-hidden    2 % are toxic; 2-8 loud members vote the 15 % of toxic replies up
@@ -45,6 +46,9 @@ import numpy as np
 from scipy import special, stats
 
 from models.learning.evidence import Anchor, CountedVote, Evidence, Generations, RatedReply
+from models.learning.examples import Vote
+from models.learning.phrases import is_taste, stands_out
+from models.learning.raters import RaterReport
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,6 +174,11 @@ def draw_night(kind: str, pairs: int, lengths: Lengths, seed: int, *, candidates
         ability_shift = np.sqrt(2) * stats.norm.ppf(ability)
         return np.asarray(stretch * (ability_shift * (truth - 0.5) + noise) + habit * log_length + drift * tokens)
 
+    watched = _is_watched(planted, conversation, kept, p_good) and not is_taste(
+        set(np.flatnonzero(planted).tolist()),
+        [Vote(*vote) for vote in zip(reply.tolist(), rater.tolist(), np.where(up, 1.0, -1.0).tolist(), strict=True)],
+        RaterReport({}, dict(enumerate(inferred.tolist())), dict(enumerate(influence.tolist())), (), False, ()),
+    )
     old = score(skill, 0.1, g.normal(0.5, 0.3), 0.0) if has_adapter else np.zeros(size)
     votes: dict[int, list[CountedVote]] = {}
     for r, u, nat in zip(reply.tolist(), rater.tolist(), nats.tolist(), strict=True):
@@ -199,8 +208,19 @@ def draw_night(kind: str, pairs: int, lengths: Lengths, seed: int, *, candidates
         )
         rises = g.normal(plan.anchor_rise, 0.015, ANCHORS)
         anchors = tuple(Anchor(3.0, 3.004, 3.0 + rise) for rise in rises.tolist())
-        drawn.append(Evidence(rated, anchors, _written(plan, g), write(g), training_cut=0.0, clusters=clusters))
+        written = _written(plan, g), write(g)
+        watching = int(plan.phrase > 0 and watched)
+        drawn.append(Evidence(rated, anchors, *written, training_cut=0.0, clusters=clusters, watched=watching))
     return Night(tuple(drawn), true_gain)
+
+
+def _is_watched(
+    planted: NDArray[np.bool_], conversation: NDArray[np.int64], kept: NDArray[np.int64], p_good: NDArray[np.float64]
+) -> bool:
+    """Tell whether a phrase in the planted replies stands out among what was voted up; no model says it by itself."""
+    up = kept[p_good[kept] > 0.5]
+    said, of = (len(np.unique(conversation[some])) for some in (up[planted[up]], up))
+    return stands_out(said, of, 0, PROMPTS + LEADING_PROMPTS)
 
 
 def _plan(kind: str, g: np.random.Generator) -> _Plan:

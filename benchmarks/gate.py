@@ -17,7 +17,8 @@ only_by             by pairs: nights not promoted that one check alone stopped, 
 unclustered         the same nights when each reply is a conversation and each vote a rater of its own
 beats_length_plain  better nights whose plain AUC is above that of length itself: what that stricter rule would leave
 measured_gain       by pairs, mean over better nights: true AUC gain, the gate's estimate, its mean error, its spread
-generation_blocks   rate of block by the generation checks alone, by the rate in the candidate's replies
+generation_blocks   rate of block by the generation checks alone, by the rate in the candidate's replies; a phrase is
+                    taken to be watched for there, in the nights it is where the night's functions find it
 more_ratings        median number of ratings that insufficient better nights are told to wait for
 """
 
@@ -246,7 +247,7 @@ def _generation_blocks(draws: int = 2000) -> dict[str, dict[str, float]]:
         for share in shares:
             blocked = 0
             for _ in range(draws):
-                evidence = Evidence((), anchors, write(g, **{kind: share}), write(g), training_cut=0.0)
+                evidence = Evidence((), anchors, write(g, **{kind: share}), write(g), training_cut=0.0, watched=1)
                 blocked += any(c.name == names[kind] and not c.held for c in behaviour_checks(evidence, Rules()))
             table[f"{kind}, {PROMPTS} prompts"][f"{share:g}"] = round(blocked / draws, 3)
     return table
