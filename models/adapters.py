@@ -1,8 +1,9 @@
 """The adapters on disk, and serving.json, which says which of them answers: the pointer that a promotion moves.
 
-Owns that whatever is killed leaves a pointer to an adapter that is whole, and that a rollback finds what was served
-before, byte for byte. What an adapter's folder must hold is `models.manifest`'s; loading it is the engine's; when to
-promote is the bot's. Two processes may change the same folder: each change holds its lock.
+There is one pointer for each base model, so that going back to a model goes back to its adapter. Owns that whatever is
+killed leaves a pointer to an adapter that is whole, and that a rollback finds what was served before, byte for byte.
+What an adapter's folder must hold is `models.manifest`'s; loading it is the engine's; when to promote is the bot's. Two
+processes may change the same folder: each change holds its lock.
 """
 
 from __future__ import annotations
@@ -75,7 +76,12 @@ class Adapters:
         return self.folder / name / GGUF
 
     def serving(self) -> Serving:
-        """Return what is served, checked like `manifest`. Raises AdapterRefused; `heal` finds a way out."""
+        """Return what is served, checked like `manifest`. Raises AdapterRefused; `heal` finds a way out.
+
+        A model that never served anything, where another one has, is refused too: its members hear the base.
+        """
+        for refusal in self._of_other_models():
+            raise AdapterRefused(refusal)
         serving = self._pointer()
         for name in _answering(serving):
             self.manifest(name)
@@ -187,7 +193,8 @@ class Adapters:
         """Return what can be served and sentences on what can't; for a start.
 
         In the place of a damaged adapter comes the newest that was served before it and is whole, at last the base:
-        one that was never served may have failed its proof. What a kill left half done is cleared away.
+        one that was never served may have failed its proof. What another model serves stays as it is, for the day when
+        MODEL is set back. What a kill left half done is cleared away.
         """
         with self._changing():
             for path in self.folder.iterdir():
@@ -200,6 +207,7 @@ class Adapters:
                 told.append(f"{error} The base model answers.")
                 return self._point(Serving()), tuple(told)
             now = found
+            told += (f"{refusal} The base model answers instead." for refusal in self._of_other_models())
             if now.canary is not None and (refusal := self._refusal(now.canary.adapter)):
                 told.append(f"{refusal} The trial of {now.canary.adapter} has ended.")
                 now = replace(now, canary=None)
@@ -237,9 +245,19 @@ class Adapters:
         return found or ((None,) if serving.adapter else ())
 
     def _known(self) -> set[str]:
-        """Return what the pointer names at all."""
-        serving = self._pointer()
-        return {*_answering(serving), *filter(None, serving.previous)}
+        """Return what the pointers name at all, those of other models too."""
+        return {
+            name
+            for serving in self._pointers().values()
+            for name in (*_answering(serving), *filter(None, serving.previous))
+        }
+
+    def _of_other_models(self) -> tuple[str, ...]:
+        """Return why what other models serve can't be served, while nothing was ever decided for this one."""
+        pointers = self._pointers()
+        if self._base_sha256 in pointers:
+            return ()
+        return tuple(filter(None, (self._refusal(serving.adapter) for serving in pointers.values())))
 
     def _remove(self, name: str) -> None:
         """Take the whole folder away at once; what is left of it has no adapter's name."""
@@ -251,11 +269,14 @@ class Adapters:
             shutil.rmtree(away, ignore_errors=True)
 
     def _pointer(self) -> Serving:
+        return self._pointers().get(self._base_sha256, Serving())
+
+    def _pointers(self) -> dict[str, Serving]:
+        """Return what is served by the sha256 of the base model. Raises AdapterRefused."""
         try:
-            told = read_json(self.folder / POINTER)
-            return _parsed(told)
+            return {base: _parsed(told) for base, told in read_json(self.folder / POINTER).items()}
         except FileNotFoundError:
-            return Serving()
+            return {}
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise AdapterRefused(
                 f"{self.folder / POINTER} can't be read ({error}), so nobody knows what was served; "
@@ -264,7 +285,11 @@ class Adapters:
 
     def _point(self, serving: Serving) -> Serving:
         kept = replace(serving, previous=serving.previous[:_REMEMBERED])
-        write_json(self.folder / POINTER, asdict(kept))
+        pointers = {}
+        with contextlib.suppress(AdapterRefused):  # a damaged file says nothing of other models either
+            pointers = self._pointers()
+        pointers[self._base_sha256] = kept
+        write_json(self.folder / POINTER, {base: asdict(one) for base, one in pointers.items()})
         return kept
 
     @contextmanager

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from models.manifest import FILES, Manifest, seal
+from models.adapters import Adapters
+from models.manifest import FILES, GGUF, Manifest, seal
 
 BASE = "b" * 64
 _WRITES = ("fsync", "replace", "rename", "unlink", "remove", "rmdir", "mkdir")
@@ -81,3 +82,17 @@ def _halve(descriptor: int) -> None:
         path = Path(f"/proc/self/fd/{descriptor}")
         if path.exists() and path.resolve().is_file():
             os.truncate(path.resolve(), path.stat().st_size // 2)
+
+
+def three_adapters(folder: Path) -> Adapters:
+    """Install three adapters, a day apart, from `folder`/nights; nothing is served."""
+    found = Adapters(folder / "adapters", BASE)
+    for day, name in enumerate(("monday", "tuesday", "wednesday")):
+        found.install(stage(folder / "nights" / name, name, created_at=1000.0 + day))
+    return found
+
+
+def damage(adapters: Adapters, name: str, file_name: str = GGUF) -> None:
+    """Change one byte and keep the size."""
+    path = adapters.folder / name / file_name
+    path.write_bytes(b"X" + path.read_bytes()[1:])

@@ -12,24 +12,14 @@ from models.adapters import POINTER, Adapters, Canary, Serving
 from models.errors import AdapterRefused
 from models.manifest import FILES, GGUF, MANIFEST, seal
 from models.prompt import PROMPT_VERSION
-from tests.models.adapter_files import BASE, killed_at, manifest_of, stage
+from tests.models.adapter_files import BASE, damage, killed_at, manifest_of, stage, three_adapters
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def adapters(tmp_path: Path) -> Adapters:
-    """Three adapters, a day apart; nothing is served."""
-    found = Adapters(tmp_path / "adapters", BASE)
-    for day, name in enumerate(("monday", "tuesday", "wednesday")):
-        found.install(stage(tmp_path / "nights" / name, name, created_at=1000.0 + day))
-    return found
-
-
-def damage(adapters: Adapters, name: str, file_name: str = GGUF) -> None:
-    """Change one byte and keep the size."""
-    path = adapters.folder / name / file_name
-    path.write_bytes(b"X" + path.read_bytes()[1:])
+    return three_adapters(tmp_path)
 
 
 def test_installed_adapter_has_the_bytes_and_the_manifest_of_the_staged_one(tmp_path: Path) -> None:
@@ -203,21 +193,6 @@ def test_manifest_that_is_no_manifest_is_refused(
         adapters.manifest("monday")
 
 
-def test_base_model_changed_under_an_adapter_is_refused_in_one_sentence(adapters: Adapters, tmp_path: Path) -> None:
-    adapters.promote("monday", share=None, since=1.0)
-    other = Adapters(adapters.folder, "c" * 64)
-    assert other.names() == ()
-    for ask in (other.serving, lambda: other.gguf("monday"), lambda: other.install(tmp_path / "nights" / "monday")):
-        with pytest.raises(AdapterRefused, match="for the model tiny, and MODEL names other weights now; set MODEL"):
-            ask()
-    served, told = other.heal()
-    assert served == Serving()
-    assert len(told) == 1
-    assert "The base model answers instead." in told[0]
-    other.prune(1)
-    assert adapters.names() == ("monday", "tuesday", "wednesday")
-
-
 def test_adapter_of_other_prompts_is_refused(tmp_path: Path) -> None:
     staged = stage(tmp_path / "staged", "monday", prompt_version=PROMPT_VERSION + 1)
     with pytest.raises(AdapterRefused, match="version of Encore's prompts"):
@@ -279,46 +254,6 @@ def test_removed_adapter_is_forgotten(adapters: Adapters) -> None:
     adapters.remove("monday")
     assert adapters.names() == ("tuesday", "wednesday")
     assert adapters.serving().previous == (None,)
-
-
-def test_healing_what_is_whole_changes_nothing(adapters: Adapters) -> None:
-    served = adapters.promote("monday", share=None, since=1.0)
-    pointer = (adapters.folder / POINTER).stat().st_ino
-    assert adapters.heal() == (served, ())
-    assert (adapters.folder / POINTER).stat().st_ino == pointer
-
-
-def test_healing_goes_back_to_the_newest_that_was_served_and_is_whole(adapters: Adapters) -> None:
-    for name in ("monday", "tuesday"):
-        adapters.promote(name, share=None, since=1.0)
-    damage(adapters, "tuesday")
-    served, told = adapters.heal()
-    assert served == adapters.serving() == Serving("monday", previous=(None,))  # not wednesday: it was never served
-    assert len(told) == 1
-    assert told[0].endswith("The adapter monday answers instead.")
-    damage(adapters, "monday")
-    assert adapters.heal()[0] == Serving()
-
-
-def test_healing_ends_the_trial_of_a_damaged_canary(adapters: Adapters) -> None:
-    served = adapters.promote("monday", share=None, since=1.0)
-    adapters.promote("tuesday", share=0.5, since=1.0)
-    damage(adapters, "tuesday")
-    now, told = adapters.heal()
-    assert now == adapters.serving() == served
-    assert "trial of tuesday has ended" in told[0]
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"adapter": 5, "canary": null, "previous": []}', "\xff"])
-def test_damaged_pointer_is_refused_and_healed_to_the_base(adapters: Adapters, text: str) -> None:
-    adapters.promote("monday", share=None, since=1.0)
-    (adapters.folder / POINTER).write_text(text, "latin-1")
-    with pytest.raises(AdapterRefused, match="encore rollback"):
-        adapters.serving()
-    served, told = adapters.heal()
-    assert served == adapters.serving() == Serving()
-    assert len(told) == 1
-    assert adapters.rollback("monday").adapter == "monday"
 
 
 def change_install(adapters: Adapters, staged: Path) -> None:
