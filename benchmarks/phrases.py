@@ -66,7 +66,8 @@ def run(sides: Sequence[tuple[str, str]], own: Sequence[str], seeds: int) -> dic
         for name in ("taste", "unminded"):
             nights = [_night(sides, own, plain, seed, said=0.1, liked=name == "taste") for seed in range(seeds)]
             figures[name][replies] = _share([_hears(found) for found in nights])
-        figures["caught"][replies] = caught = {}
+        caught: dict[str, dict[str, float]] = {}
+        figures["caught"][replies] = caught
         for share, activity in BLOCS:
             caught[f"{share:g} x{activity:g}"] = row = {}
             for planted in SHARES:

@@ -65,7 +65,7 @@ _CHECKS = {
     "toxicity": ("No more toxic than before", "chance"),
     "repetition": ("No more repetitive than before", "chance"),
     "sycophancy": ("Agrees to no more false claims", "chance"),
-    PLANTED: ("Picks up no phrase that raters may be planting", "more"),
+    PLANTED: ("It picked up no phrase that raters may be planting", "more"),
     "length ratio": ("Its replies are about as long", "times"),
     "positives": ("Replies that were liked became likelier", "most"),
 }
@@ -205,13 +205,13 @@ def _why(story: NightStory, shown: CandidateStory | None) -> str:
         failed = [_name(check).lower() for check in shown.checks if not check.held] if shown else []
         missed = f" What didn't hold: {'; '.join(failed)}." if failed else ""
         were = "was" if len(story.candidates) == 1 else "were"
-        tried = f"{counted(len(story.candidates), 'candidate')} {were} trained"
-        return f"{of} {tried}, and none may answer.{missed} {_goes_on(before)}"
+        tried = f"{counted(len(story.candidates), 'candidate')} {were} trained, and none may answer."
+        return f"{of} {tried}{missed} {_goes_on(before)}"
     if story.outcome == "insufficient":
         wanted = story.more_ratings_needed
         more = f" About {counted(wanted, 'more rating')} would settle it." if wanted else ""
         return f"{of} nobody can tell yet whether it would be better or only lucky.{more} {_goes_on(before)}"
-    return f"Something broke before there was anything to decide. No rating is lost. {_goes_on(before)}"
+    return f"It broke off before there was anything to decide. No rating is lost. {_goes_on(before)}"
 
 
 def _goes_on(before: str) -> str:

@@ -68,8 +68,7 @@ def read_story(folder: Path, result: Result | None = None) -> NightStory:
         incumbent=job.incumbent if job else None,
         shown=shown,
         win_rate=Interval(*(_number_of(figures.get(f"win_rate{end}")) for end in ("", "_low", "_high"))),
-        counts={name: value for name, value in figures.items() if isinstance(value, int | float)}
-        | ({"trusted": sum(rater.trusted for rater in raters)} if raters else {}),
+        counts=_counts(raters) | {name: value for name, value in figures.items() if isinstance(value, int | float)},
         candidates=tuple(_candidates(folder, night)),
         replies=_replies(folder, job, shown) if job and shown else (),
         watched=_watched(folder, numbers),
@@ -138,6 +137,15 @@ def _raters(folder: Path) -> tuple[tuple[RaterTrust, ...], bool, dict[int, int]]
         )
         return raters, bool(said["frozen"]), numbers
     return (), False, {}
+
+
+def _counts(raters: Sequence[RaterTrust]) -> dict[str, float]:
+    """Count what a night knows of its raters even where it came to no figures."""
+    if not raters:
+        return {}
+    counted = sum(rater.influence > 0 for rater in raters)
+    votes, trusted = sum(rater.votes for rater in raters), sum(rater.trusted for rater in raters)
+    return {"votes": votes, "raters": counted, "trusted": trusted}
 
 
 def _candidates(folder: Path, night: str) -> Iterator[CandidateStory]:

@@ -16,8 +16,10 @@ from models.learning.files import read_json, write_json
 from models.learning.job import Outcome, Result, read_result, write_result
 from models.learning.phrases import PHRASES, Phrase
 from models.learning.plots import draw
+from models.learning.snapshot import write_snapshot
 from models.learning.story import BeforeAfter, CandidateStory, Interval, NightStory
 from models.learning.story_files import CANARY, SECONDS, nameless, read_story
+from tests.models.learning.nights import small_snapshot
 from tests.models.learning.stories import (
     FAILED,
     HOSTILE,
@@ -213,7 +215,7 @@ def _checked(words: str, name: str) -> str:
 
 def test_a_check_with_nothing_to_look_for_is_not_shown_as_passed() -> None:
     words = _page(replace(PROMOTED, watched=())).words
-    assert _checked(words, "Picks up no phrase that raters may be planting") == "–"
+    assert _checked(words, "It picked up no phrase that raters may be planting") == "–"
     assert _checked(words, "No more toxic than before") == "✓"
     assert "No phrase stood out among what was voted up, so none was looked for" in words
 
@@ -250,6 +252,15 @@ def test_a_night_that_was_killed_is_told_by_the_command_the_bot_runs(tmp_path: P
     assert sentence in words
     assert (folder / "loss.png").exists()
     assert read_result(folder) is None
+
+
+def test_a_killed_night_says_whose_votes_it_had(tmp_path: Path) -> None:
+    write_snapshot(tmp_path / "examples.jsonl", small_snapshot())
+    trust = {str(rater): 0.8 for rater in range(1, 6)}
+    said = {"accuracy": trust, "influence": trust, "clusters": [], "frozen": False}
+    write_json(tmp_path / "raters.json", said)
+    words = _Page(report.tell_failed(tmp_path, "It was killed.").read_text("utf-8")).words
+    assert re.search(r"12votes\s+5raters who count\s+1of them trusted", words)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b'{"candidates": {"n-kto": 1}}', b'{"losses": 1}', None])
