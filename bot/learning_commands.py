@@ -135,7 +135,7 @@ def _tell_night(ended: Night, report: Path | None) -> None:
     for sentence in (*ended.sentences, *ended.warnings):
         print(f"- {sentence}")
     if ended.more_ratings_needed:
-        print(f"- About {ended.more_ratings_needed:,} more ratings would settle it.")
+        print(f"- About {_count(ended.more_ratings_needed, 'more rating', 'more ratings')} would settle it.")
     if report is not None:
         print(f"The report is {report}")
 

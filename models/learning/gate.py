@@ -23,6 +23,7 @@ from models.learning.evidence import Evidence, is_finite, require_fit
 from models.learning.statistics import Estimate, Floats, Groups
 from models.learning.sufficiency import MIN_CERTAINTY
 from models.learning.verdict import DEFAULT_RULES, Check, Kind, Outcome, Rules, Verdict
+from models.learning.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,8 +161,8 @@ def _sample(columns: _Columns | None, rules: Rules) -> tuple[Check, float]:
     needed = (rules.min_effective_replies, rules.min_replies_of_a_class, rules.min_replies_of_a_class, rules.min_raters)
     shortage = max(wanted / max(have, 1) for have, wanted in zip((effective, good, bad, raters), needed, strict=True))
     sentence = (
-        f"{effective:.0f} effective held-out replies ({needed[0]:.0f} needed), {good} good and {bad} bad "
-        f"({needed[1]} of each), by {raters} raters ({needed[3]})."
+        f"{counted(round(effective), 'effective held-out reply')} ({needed[0]:.0f} needed), {good} good and {bad} bad "
+        f"({needed[1]} of each), by {counted(raters, 'rater')} ({needed[3]})."
     )
     return Check("sample", Kind.PROOF, effective, needed[0], shortage <= 1, sentence), shortage
 

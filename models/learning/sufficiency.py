@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from models.learning.words import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -84,12 +86,12 @@ def enough(
 
     reasons = []
     if effective < MIN_EFFECTIVE:
-        reasons.append(f"{effective:.0f} effective rated replies of the {MIN_EFFECTIVE:.0f} needed.")
+        reasons.append(f"{counted(round(effective), 'effective rated reply')} of the {MIN_EFFECTIVE:.0f} needed.")
     for name, count in (("good", good), ("bad", bad)):
         if count < MIN_OF_A_CLASS:
-            reasons.append(f"{count} replies rated {name} of the {MIN_OF_A_CLASS} needed.")
+            reasons.append(f"{counted(count, 'reply')} rated {name} of the {MIN_OF_A_CLASS} needed.")
     if len(weight_by) < MIN_RATERS:
-        reasons.append(f"{len(weight_by)} raters of the {MIN_RATERS} needed.")
+        reasons.append(f"{counted(len(weight_by), 'rater')} of the {MIN_RATERS} needed.")
     if largest > MAX_RATER_SHARE:
         reasons.append(f"One rater has {largest:.0%} of the weight, at most {MAX_RATER_SHARE:.0%} may be one's.")
     return Sufficiency(not reasons, tuple(reasons), effective, good, bad, len(weight_by), largest)
