@@ -15,8 +15,8 @@ from pathlib import Path
 
 from bot import commands, learning_commands, log
 from bot.errors import EncoreError, SettingsError
-from bot.settings import Settings, load
-from models.errors import ModelError
+from bot.settings import Settings, folder, load
+from models.errors import ModelError, WrongModel
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.configure("WARNING" if quiet else settings.log_level, secrets=(settings.discord_token,))
     try:
         status: int = options.command(options, settings)
-    except SettingsError as error:
+    except (SettingsError, WrongModel) as error:
         return _failed(str(error), 2)
     except (EncoreError, ModelError) as error:
         return _failed(str(error), 1)
@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         "--no-browser", dest="browser", action="store_false", help="only print the address (default: also open it)"
     )
     demo.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder for the demo's own database (default: DATA_DIR/demo)"
+        "--data", type=_folder, metavar="DIR", help="folder for the demo's own database (default: DATA_DIR/demo)"
     )
 
     command("run", commands.run, "run on Discord (needs DISCORD_TOKEN)")
@@ -112,7 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     night.description = (
         "Learn from the ratings now: train, judge, and serve what is better from the next start on. It takes minutes "
-        "to hours, at most NIGHT_LIMIT_HOURS; after Ctrl+C the next night goes on where this one was."
+        "to hours, at most NIGHT_LIMIT_HOURS (default 3) over all attempts; after Ctrl+C the next night goes on where "
+        "this one was."
     )
 
     rollback = command(
@@ -133,7 +134,10 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     prompts = adder.add_parser(
-        "prompts", help="bring prompts for the rating rooms", description="Bring prompts for the rating rooms."
+        "prompts",
+        help="bring prompts for the rating rooms",
+        description="Bring prompts for the rating rooms.",
+        epilog=_CODES,
     )
     inner = prompts.add_subparsers(title="commands", required=True, metavar="COMMAND")
     taking = inner.add_parser(
@@ -153,6 +157,13 @@ class _Version(argparse.Action):
 
         print(f"encore {version('encore')}")
         parser.exit()
+
+
+def _folder(text: str) -> Path:
+    try:
+        return folder(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _port(text: str) -> int:

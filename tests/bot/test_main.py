@@ -87,13 +87,18 @@ async def line_with(stream: asyncio.StreamReader | None, text: str) -> str:
         ("doctor", ["--json"]),
         ("backup", ["FILE", "default: refuse"]),
         ("restore", ["FILE", "keeps the old one"]),
+        ("night", ["NIGHT_LIMIT_HOURS", "default 3", "goes on where"]),
+        ("rollback", ["ADAPTER", "default: what was served before"]),
+        ("import", ["FILE", "all or none", "docs/import.md"]),
+        ("prompts", ["import", "rating rooms"]),
+        ("prompts import", ["FILE", "a prompt a line", "all or none"]),
     ],
 )
 def test_help_gives_options_with_defaults(
     command: str, promises: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     assert ended.value.code == 0
     help = " ".join(capsys.readouterr().out.split())
     for promise in [*promises, "Exit codes: 0"]:
@@ -158,13 +163,35 @@ def test_settings_of_the_env_file_count(folder: Path, capsys: pytest.CaptureFixt
 # ---------------------------------------------------------------------- errors at the start
 
 
-def test_missing_model_file_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("model", ["no-such.gguf", "nonsense", "a/b/c.bin", "../../a.gguf"])
+def test_model_that_is_nowhere_is_a_wrong_setting(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MODEL", "no-such.gguf")
-    assert main(["chat"]) == 1
+    monkeypatch.setenv("MODEL", model)
+    assert main(["chat"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("encore: MODEL: there is no file 'no-such.gguf'")
+    assert line.startswith(f"encore: MODEL: there is no file '{model}'")
+
+
+@pytest.mark.parametrize("command", ["chat", "doctor", "run", "night"])
+def test_folder_below_a_file_is_a_wrong_setting(
+    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "file").write_text("")
+    monkeypatch.setenv("DATA_DIR", str(folder / "file" / "data"))
+    assert main([command]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("encore: DATA_DIR: ") and f"{folder / 'file'} is a file" in line
+
+
+def test_data_folder_of_the_demo_below_a_file_is_a_wrong_option(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "file").write_text("")
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", "--data", str(folder / "file" / "data")])
+    assert ended.value.code == 2
+    assert "is a file" in capsys.readouterr().err
 
 
 def test_unforeseen_error_shows_no_traceback_and_no_token(
@@ -202,6 +229,16 @@ def test_taken_port_is_told_with_its_remedy(capsys: pytest.CaptureFixture[str]) 
         assert main(["demo", "--no-browser", "--port", str(port)]) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("encore: ")]
     assert f"port {port}" in line and "--port" in line
+
+
+@pytest.mark.parametrize("host", ["nosuch.invalid", "192.0.2.1"])
+def test_address_that_is_not_of_this_machine_is_a_wrong_option(
+    host: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL", "echo")
+    assert main(["demo", "--no-browser", "--host", host]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"encore: --host: {host} is no address of this machine") and "127.0.0.1" in line
 
 
 @pytest.mark.parametrize(

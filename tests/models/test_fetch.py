@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import fetch
-from models.errors import ModelUnavailable
+from models.errors import ModelUnavailable, WrongModel
 from models.fetch import Artefact, Progress
 from models.gguf_header import DamagedGguf, NotGguf, read_header
 from tests.models.tiny_gguf import write_tiny_gguf
@@ -360,6 +360,14 @@ def test_hub_refusal_is_told_in_a_sentence(
 ) -> None:
     with pytest.raises(ModelUnavailable, match=sentence):
         fetch.hub_file("owner/repo", name, tmp_path, endpoint=hub[1])
+
+
+def test_size_of_a_hub_file_is_asked_without_fetching_it(gguf: Path, hub: tuple[type[_Hub], str]) -> None:
+    server, endpoint = hub
+    assert fetch.hub_file_bytes("owner/repo", "tiny.gguf", endpoint=endpoint) == gguf.stat().st_size
+    assert {line.split()[0] for line in server.asked} == {"HEAD"}
+    with pytest.raises(WrongModel, match="has no file"):
+        fetch.hub_file_bytes("owner/repo", "none.gguf", endpoint=endpoint)
 
 
 def test_unreachable_hub_is_told_in_a_sentence(tmp_path: Path) -> None:

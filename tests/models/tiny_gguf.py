@@ -41,14 +41,16 @@ def vocabulary() -> list[str]:
     return [*CONTROL_TOKENS, *byte_letters().values(), *(merge.replace(" ", "") for merge in MERGES)]
 
 
-def write_tiny_gguf(path: Path, *, seed: int = 0, chat_template: str | None = CHATML) -> Path:
+def write_tiny_gguf(
+    path: Path, *, seed: int = 0, chat_template: str | None = CHATML, architecture: str = "llama"
+) -> Path:
     """Write the model to `path` and return it; the same seed gives the same weights.
 
     `chat_template` None leaves the template out of the file.
     """
     tokens = vocabulary()
     control = len(CONTROL_TOKENS)
-    writer = gguf.GGUFWriter(str(path), "llama")
+    writer = gguf.GGUFWriter(str(path), architecture)
     writer.add_name("Tiny random")
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
     writer.add_block_count(LAYERS)
