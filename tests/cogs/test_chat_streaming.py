@@ -13,7 +13,7 @@ import pytest
 from bot.demo.live import Change, ChangeKind
 from bot.records import ReplyState
 from bot.settings import Settings
-from bot.streaming import CURSOR
+from bot.streaming import CURSOR, THINKING
 from tests.world import World, live_world
 
 STORY = " ".join(f"word{number}" for number in range(35))
@@ -176,6 +176,47 @@ async def test_place_in_the_queue_is_shown(tmp_path: Path) -> None:
         assert waiting[0].content == "-# Number 1 in the queue."
         await world.click(world.alice, world.replies("general")[0], label="Stop")
         await world.eventually(lambda: waiting[0].content == "hello")
+
+
+async def test_place_in_the_queue_counts_down_as_those_before_it_finish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.streaming._WAITING_NOTICE_SECONDS", 0.0)
+    async with live_world(tmp_path, seconds_per_token=0.05, slots=1) as world:
+        async with world.lock:
+            rooms = [world.guild.create_text_channel(f"room-{number}") for number in range(4)]
+        shown: list[Any] = []
+        for room in rooms:
+            await world.ask(world.alice, room, STORY)
+            shown.append((await world.eventually(lambda room=room: world.replies(room)))[0])
+        seen: list[str] = []
+        world.backend.watchers.append(lambda _: seen.append(shown[3].content))
+        await world.eventually(lambda: shown[3].content == "-# Number 3 in the queue.")
+        for finishing, place in ((0, 2), (1, 1)):
+            await world.click(world.alice, shown[finishing], label="Stop")
+            await world.eventually(lambda place=place: shown[3].content == f"-# Number {place} in the queue.")
+        await world.click(world.alice, shown[2], label="Stop")
+        await world.eventually(lambda: shown[3].content.startswith("word0"))
+        told = dict.fromkeys(content for content in seen if content.endswith("in the queue."))
+        assert list(told) == [f"-# Number {place} in the queue." for place in (3, 2, 1)]
+
+
+async def test_hidden_reasoning_after_a_wait_in_the_queue_shows_that_it_thinks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.streaming._WAITING_NOTICE_SECONDS", 0.0)
+    async with live_world(tmp_path, seconds_per_token=0.02, slots=1) as world:
+        await world.ask(world.alice, "general", STORY)
+        [first] = await world.eventually(lambda: world.replies("general"))
+        await world.ask(world.bob, "stage", "hello")
+        [waiting] = await world.eventually(lambda: world.replies("stage"))
+        assert waiting.content == "-# Number 1 in the queue."
+        world.engine.says = f"<think>{STORY}</think>Hi!"
+        await world.click(world.alice, first, label="Stop")
+        await world.eventually(lambda: waiting.content == THINKING)
+        assert [name.split(":")[1] for name in world.custom_ids(waiting)] == ["stop"]
+        world.engine.seconds_per_token = 0.0
+        await world.eventually(lambda: waiting.content == "Hi!")
 
 
 async def test_full_queue_is_told_in_one_sentence(tmp_path: Path) -> None:
