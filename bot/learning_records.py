@@ -46,7 +46,7 @@ class Night:
     started_at: float
     finished_at: float | None = None
     actor_id: int | None = None
-    attempts: int = 1  # 1 + how often it was taken up again after a kill
+    attempts: int = 1  # 1 + how often it was taken up again, after a kill or a failure
     outcome: NightOutcome | None = None
     adapter: str | None = None
     more_ratings_needed: int | None = None

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 COMMAND = (sys.executable, "-m", "models.learning.leash", "models.learning.night")
 _JUDGE = (sys.executable, "-m", "models.learning.watch")
 _JUDGE_SECONDS = 120.0
+_REPORT = (sys.executable, "-m", "models.learning.report")
+_REPORT_SECONDS = 120.0
 _LINE_BYTES = 65_536  # a longer line is none of ours
 _LOWEST_PRIORITY = 19
 # What a Python process with torch may need. Tokens and keys have no business there: nothing is fetched at night.
@@ -96,6 +98,19 @@ async def judge_canary(ratings: Iterable[CanaryRating], night: Path | None = Non
             told = errors.decode(errors="replace")[-2000:] if process.returncode else ""
             log.warning("the canary could not be judged this time: %r %s", error, told)
             return None
+
+
+async def draw_report(night: Path, sentence: str) -> None:
+    """Have a process of its own write the report of a night that failed, with why; trouble is only logged."""
+    async with _process((*_REPORT, str(night), sentence), environment(1), stderr=PIPE) as process:
+        try:
+            async with asyncio.timeout(_REPORT_SECONDS):
+                _, errors = await process.communicate()
+        except TimeoutError:
+            log.warning("the report of the night %s took too long", night.name)
+            return
+    if process.returncode:
+        log.warning("the night %s has no report: %s", night.name, errors.decode(errors="replace")[-2000:])
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from bot.collect import Collected, Standing, collect
 from bot.errors import EncoreError, NightError, NightRefused, StoreError
 from bot.learning_records import Night, NightOutcome, NightProgress, NightState
-from bot.night_job import COMMAND, run_job
+from bot.night_budget import spending, spent_seconds
+from bot.night_job import COMMAND, draw_report, run_job
 from models.errors import ModelError
 from models.learning import job as jobs
 from models.learning.files import read_json, write_json
@@ -36,6 +37,9 @@ log = logging.getLogger(__name__)
 
 OnProgress = Callable[[NightProgress], None]
 
+MOST_ATTEMPTS = 3  # a night that takes the whole process down with it isn't tried for ever
+_STANDS_SECONDS = 2 * 86_400.0  # an older night has missed too many ratings to go on
+_WENT_ON = "It went on where an attempt before it had stopped."
 _STANDING = "standing.json"
 _LEFT_BEHIND = ("train", "adapters")  # the bulk of a night's folder; what was installed is elsewhere
 _TOLD = {"train.json", "dropped.json"}  # of "train": what the report is drawn from, again when a canary has news
@@ -72,6 +76,7 @@ class NightWork:
         command: Sequence[str] | None = None,
         rules: NightRules | None = None,
         snowflakes: bool = True,
+        draw: Callable[[Path, str], Awaitable[None]] = draw_report,
     ) -> None:
         self.running: NightProgress | None = None
         self.folder = folder
@@ -83,6 +88,7 @@ class NightWork:
         self._command = command
         self._rules = rules or NightRules()
         self._snowflakes = snowflakes
+        self._draw = draw
 
     @property
     def can_learn(self) -> bool:
@@ -96,21 +102,56 @@ class NightWork:
 
     async def work(self, night: Night, on_progress: OnProgress | None) -> Night:
         """Take a running night to its end, from wherever it is, and return how it ended. Only cancellation raises."""
-        self._tell(night, on_progress, jobs.Progress("collect", 0, 0, "Collecting the ratings."))
+        goes_on = night.attempts > 1
+        begun = "Going on where this night had stopped." if goes_on else "Collecting the ratings."
+        self._tell(night, on_progress, jobs.Progress("collect", 0, 0, begun))
         try:
-            job = await self._prepare(night)
-            result = await self._learn(night, job, on_progress)
-            ended = _with_result(night, result)
-            if ended.outcome is NightOutcome.PROMOTED:
-                ended = await self._promote(ended, job)
+            ended = await self._attempt(night, on_progress)
         except (EncoreError, ModelError) as error:
-            ended = failed(night, str(error))
+            return await self.fail(night, str(error))
         except OSError as error:
-            ended = failed(night, f"A file could not be written or read ({error}); make room and run it again.")
+            return await self.fail(night, f"A file could not be written or read ({error}); make room and run it again.")
         except Exception as error:
             log.exception("the night %s broke", night.id)
-            ended = failed(night, f"The night broke ({type(error).__name__}: {error}); the log says more.")
-        return await self.end(ended)
+            return await self.fail(night, f"The night broke ({type(error).__name__}: {error}); the log says more.")
+        return await self.end(replace(ended, sentences=(*ended.sentences, _WENT_ON)) if goes_on else ended)
+
+    async def fail(self, night: Night, sentence: str) -> Night:
+        """End a night whose job could not say how it ended, and have its report say it."""
+        folder = self.folder / night.id
+        if await asyncio.to_thread(folder.is_dir):
+            await self._draw(folder, sentence)
+        return await self.end(replace(night, state=NightState.FAILED, outcome=None, sentences=(sentence,)))
+
+    async def can_go_on(self, night: Night) -> bool:
+        """Return whether a failed night may go on from its finished steps.
+
+        What it rests on must still stand, and what it is judged against must still serve. Raises StoreError.
+        """
+        folder, serving = self.folder / night.id, self._promotion.serving
+        is_recent = 0 <= self._clock() - night.started_at <= _STANDS_SECONDS
+        if night.state is not NightState.FAILED or not is_recent or not await asyncio.to_thread(self._is_kept, night):
+            return False
+        try:
+            job = await asyncio.to_thread(jobs.read_job, folder)
+            is_same = (job.model_sha256, job.incumbent) == (self._spec.sha256, serving.adapter)
+            if not is_same or serving.canary is not None:
+                return False
+            if await asyncio.to_thread(spent_seconds, folder) >= self._limit_seconds:
+                return False
+            return not await self._taken_back(night)
+        except (ModelError, OSError, ValueError, TypeError, KeyError) as error:
+            log.warning("the night %s can't go on: %s", night.id, error)
+            return False
+
+    async def give_up(self, night: Night) -> None:
+        """Remove what a failed night keeps in order to go on."""
+        await asyncio.to_thread(self._tidy, night)
+
+    async def _attempt(self, night: Night, on_progress: OnProgress | None) -> Night:
+        job = await self._prepare(night)
+        ended = _with_result(night, await self._learn(night, job, on_progress))
+        return await self._promote(ended, job) if ended.outcome is NightOutcome.PROMOTED else ended
 
     async def _prepare(self, night: Night) -> jobs.Job:
         """Return the night's job, made if need be: the snapshot first, the job last, so that a job is complete."""
@@ -140,7 +181,7 @@ class NightWork:
             incumbent=self._promotion.serving.adapter,
             seed=int(sha256[:8], 16) % 2**31,
             threads=self._settings.night_threads,
-            limit_seconds=self._settings.night_limit_hours * 3600.0,
+            limit_seconds=self._limit_seconds,
             train_rules=dict(self._rules.train),
             gate_rules=dict(self._rules.gate),
         )
@@ -150,23 +191,45 @@ class NightWork:
     async def _learn(self, night: Night, job: jobs.Job, on_progress: OnProgress | None) -> jobs.Result:
         folder = self.folder / night.id
         result = await asyncio.to_thread(jobs.read_result, folder)
-        if result is not None:
+        if result is not None and not result.resumable:
             return result
-        end = await run_job(
-            self._command or COMMAND,
-            folder,
-            limit_seconds=job.limit_seconds,
-            threads=job.threads,
-            on_progress=lambda progress: self._tell(night, on_progress, progress),
-        )
+        remaining = await asyncio.to_thread(self._set_limit, folder, job)
+        async with spending(folder):
+            end = await run_job(
+                self._command or COMMAND,
+                folder,
+                limit_seconds=remaining,
+                threads=job.threads,
+                on_progress=lambda progress: self._tell(night, on_progress, progress),
+            )
         if end.code is None:
-            hours = f"{job.limit_seconds / 3600:g}"
-            raise NightError(f"The night took longer than {hours} hours and was ended; raise NIGHT_LIMIT_HOURS.")
+            raise self._took_too_long()
         result = await asyncio.to_thread(jobs.read_result, folder)
         if result is None:
             how = f"was killed by signal {-end.code}" if end.code < 0 else f"ended with code {end.code}"
             raise NightError(f"The night's process {how} and left no result; {folder / jobs.LOG} says more.")
         return result
+
+    def _set_limit(self, folder: Path, job: jobs.Job) -> float:
+        """Tell the job what earlier attempts left of the limit, and return it in seconds."""
+        (folder / jobs.RESULT).unlink(missing_ok=True)  # of an attempt that failed: this one may leave none
+        limit, spent = self._limit_seconds, spent_seconds(folder)
+        if spent >= limit:
+            raise self._took_too_long()
+        if (job.limit_seconds, job.spent_seconds) != (limit, spent):
+            jobs.write_job(folder, replace(job, limit_seconds=limit, spent_seconds=spent))
+        return limit - spent
+
+    @property
+    def _limit_seconds(self) -> float:
+        return self._settings.night_limit_hours * 3600.0
+
+    def _took_too_long(self) -> NightError:
+        hours = f"{self._settings.night_limit_hours:g}"
+        return NightError(
+            f"The night took longer than {hours} hours and was ended; raise NIGHT_LIMIT_HOURS, and the next goes on "
+            "where it was."
+        )
 
     def _tell(self, night: Night, on_progress: OnProgress | None, told: jobs.Progress) -> None:
         self.running = NightProgress(night.id, told.step, told.done, told.total, told.sentence, self._clock())
@@ -195,11 +258,14 @@ class NightWork:
 
     async def _require_standing(self, night: Night) -> None:
         """Raise _TakenBack when a rating of the night's data stands no more."""
-        then = Standing.of_object(await asyncio.to_thread(read_json, self.folder / night.id / _STANDING))
-        now = await self._collect(self._clock())
-        if missing := then.missing_from(now.standing):
+        if missing := await self._taken_back(night):
             told = "1 rating that it learned from was" if missing == 1 else f"{missing} ratings of its data were"
             raise _TakenBack(f"{told} taken back meanwhile: not promoted, to be trained anew.")
+
+    async def _taken_back(self, night: Night) -> int:
+        """Count what of the night's data stands no more."""
+        then = Standing.of_object(await asyncio.to_thread(read_json, self.folder / night.id / _STANDING))
+        return then.missing_from((await self._collect(self._clock())).standing)
 
     async def _collect(self, now: float) -> Collected:
         sha256 = self._spec.sha256
@@ -215,9 +281,21 @@ class NightWork:
         except StoreError as error:  # it stays a running one, and is taken up again with its result
             log.error("the end of the night %s is not kept: %s", night.id, error)
         else:
-            await asyncio.to_thread(self._tidy, ended)
+            if ended.state is not NightState.FAILED or not await asyncio.to_thread(self._is_kept, ended):
+                await asyncio.to_thread(self._tidy, ended)
         log.info("the night %s ended: %s", night.id, " ".join(ended.sentences))
         return ended
+
+    def _is_kept(self, night: Night) -> bool:
+        """Return whether a failed night keeps its finished steps: another attempt at them may end otherwise."""
+        folder = self.folder / night.id
+        try:
+            jobs.read_job(folder)
+            result = jobs.read_result(folder)
+        except ModelError:
+            return False
+        may_end_otherwise = result is None or result.resumable or result.outcome is jobs.Outcome.PROMOTED
+        return may_end_otherwise and night.attempts < MOST_ATTEMPTS
 
     def _tidy(self, night: Night) -> None:
         """Remove what a night that ended needs no more, and what was taken back from it."""
@@ -248,12 +326,8 @@ def _with_result(night: Night, result: jobs.Result) -> Night:
     if result.outcome is jobs.Outcome.FAILED:
         return replace(told, state=NightState.FAILED)
     if result.outcome is jobs.Outcome.PROMOTED and result.adapter is None:
-        return failed(told, "The night names no adapter to promote; report this with its log.")
+        raise NightError("The night names no adapter to promote; report this with its log.")
     return replace(told, state=NightState.FINISHED, outcome=NightOutcome(result.outcome.value))
-
-
-def failed(night: Night, sentence: str) -> Night:
-    return replace(night, state=NightState.FAILED, outcome=None, sentences=(sentence, *night.sentences))
 
 
 def _not_promoted(night: Night, outcome: NightOutcome, sentence: str) -> Night:

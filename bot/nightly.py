@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from bot import night_clock
 from bot.errors import NightRefused, NightRunning
 from bot.learning_records import Cause, Night, NightOutcome, NightProgress, NightState
-from bot.night_work import NightWork, OnProgress, failed
+from bot.night_work import MOST_ATTEMPTS, NightWork, OnProgress
 from models.arms import CanaryVerdict
 from models.errors import ModelError
 
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 
 REPORT = "report.html"
 _BEGUN = "night_begun"  # its name in the store's meta table
-_MOST_ATTEMPTS = 3  # a night that takes the whole process down with it isn't tried for ever
 _MOST_RETRACTED = 3  # nights in a row that are repeated at once
 _JITTER_SECONDS = 600.0
 
@@ -98,9 +97,9 @@ class Nightly:
     async def run(self, cause: Cause, on_progress: OnProgress | None = None, *, actor_id: int | None = None) -> Night:
         """Run one night to its end and return its row, a failed one too: its `state` and `sentences` say so.
 
-        A night that an earlier process left is taken up instead. Raises NightRunning when one is under way,
-        NightRefused when learning is frozen or the model can't learn, StoreError when nothing can be kept. Cancelled,
-        it ends the job and leaves the night to be taken up.
+        A night that an earlier process left, or that failed and can go on, is taken up instead. Raises NightRunning
+        when one is under way, NightRefused when learning is frozen or the model can't learn, StoreError when nothing can be
+        kept. Cancelled, it ends the job and leaves the night to be taken up.
         """
         self._work.require_learning()
         async with self._alone():
@@ -114,6 +113,8 @@ class Nightly:
                 await self._promotion.settle_before_a_night()
             except ModelError as error:
                 raise NightRefused(f"The canary could not be ended: {error}") from error
+            if (left := await self._failed_that_goes_on()) is not None:
+                return await self._take_up(left, on_progress)
             return await self._work.work(await self._begin(cause, actor_id), on_progress)
 
     async def resume_unfinished(self, on_progress: OnProgress | None = None) -> Night | None:
@@ -255,10 +256,20 @@ class Nightly:
                 return night
         raise NightRefused(f"There are too many nights of {date} in {self._work.folder}; remove some.")
 
+    async def _failed_that_goes_on(self) -> Night | None:
+        newest = await self._store.nights(1)
+        if not newest or newest[0].state is not NightState.FAILED:
+            return None
+        if await self._work.can_go_on(newest[0]):
+            return newest[0]
+        await self._work.give_up(newest[0])
+        return None
+
     async def _take_up(self, night: Night, on_progress: OnProgress | None) -> Night:
         attempts = await self._store.retry_night(night.id)
-        if attempts > _MOST_ATTEMPTS:
-            sentence = f"Encore ended {attempts - 1} times while this night ran; it isn't tried again."
-            return await self._work.end(replace(failed(night, sentence), attempts=attempts))
+        again = Night(night.id, night.cause, NightState.RUNNING, night.started_at, None, night.actor_id, attempts)
+        if attempts > MOST_ATTEMPTS:
+            sentence = f"This night was begun {attempts - 1} times and never came to its end; it isn't tried again."
+            return await self._work.fail(again, sentence)
         log.info("taking up the night %s, attempt %d", night.id, attempts)
-        return await self._work.work(replace(night, attempts=attempts), on_progress)
+        return await self._work.work(again, on_progress)

@@ -141,7 +141,28 @@ class NightQueries:
     async def raters(self) -> list[RaterRow]:
         """Return what is known of raters, in all servers."""
         found = await self._database.read("SELECT guild_id, member_id, trusted, banned, joined_at FROM raters")
-        return [RaterRow(row[0] or None, row[1], bool(row[2]), bool(row[3]), row[4]) for row in found]
+        return [_rater(row) for row in found]
+
+    async def rater(self, guild_id: int | None, member_id: int) -> RaterRow | None:
+        found = await self._database.read(
+            "SELECT guild_id, member_id, trusted, banned, joined_at FROM raters WHERE guild_id = ? AND member_id = ?",
+            (rows.guild_key(guild_id), member_id),
+        )
+        return _rater(found[0]) if found else None
+
+    async def voters(self, guild_id: int | None, limit: int) -> list[tuple[RaterRow, int]]:
+        """Return a server's raters with their standing votes there: the banned and trusted first, then by votes."""
+        found = await self._database.read(
+            "WITH cast_here AS (SELECT votes.member_id, count(*) AS votes FROM votes JOIN replies ON id = reply_id"
+            " WHERE guild_id = ?1 AND source <> 'import' GROUP BY votes.member_id),"
+            " known AS (SELECT member_id, trusted, banned, joined_at FROM raters WHERE guild_id = ?1)"
+            " SELECT ?1, member_id, coalesce(trusted, 0), coalesce(banned, 0), joined_at, coalesce(votes, 0)"
+            " FROM (SELECT member_id FROM cast_here UNION SELECT member_id FROM known)"
+            " LEFT JOIN cast_here USING (member_id) LEFT JOIN known USING (member_id)"
+            " ORDER BY 4 DESC, 3 DESC, 6 DESC, member_id LIMIT ?2",
+            (rows.guild_key(guild_id), limit),
+        )
+        return [(_rater(row[:5]), int(row[5])) for row in found]
 
     # ------------------------------------------------------------------ arms
 
@@ -202,9 +223,11 @@ class NightQueries:
         return bool(made)
 
     async def retry_night(self, night_id: str) -> int:
-        """Count one more attempt at a running night and return how many there were."""
+        """Have a night run again, one that was killed or one that failed; return how many attempts there were."""
         made = await self._database.write(
-            "UPDATE nights SET attempts = attempts + 1 WHERE id = ? RETURNING attempts", (night_id,)
+            "UPDATE nights SET state = 'running', finished_at = NULL, attempts = attempts + 1 WHERE id = ?"
+            " RETURNING attempts",
+            (night_id,),
         )
         return int(made[0][0])
 
@@ -238,6 +261,10 @@ class NightQueries:
         """Return the newest nights, the newest first."""
         found = await self._database.read(f"SELECT {_NIGHT_COLUMNS} FROM nights ORDER BY rowid DESC LIMIT ?", (limit,))
         return [_night(row) for row in found]
+
+
+def _rater(row: Sequence[Any]) -> RaterRow:
+    return RaterRow(row[0] or None, row[1], bool(row[2]), bool(row[3]), row[4])
 
 
 def _bit(value: bool | None) -> int | None:

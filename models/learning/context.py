@@ -43,7 +43,7 @@ class Context:
         self.folder, self.job = folder, job
         self.seconds: dict[str, float] = {}
         self._say, self._clock = say, clock
-        self._ends_at = clock() + job.limit_seconds
+        self._ends_at = clock() + job.limit_seconds - job.spent_seconds
         self._step, self._since = "", clock()
 
     def begin(self, step: str, sentence: str) -> None:

@@ -36,7 +36,7 @@ class Job:
 
     `now` is when the snapshot was frozen: a night that is resumed weighs by the same clock. `incumbent` names the
     adapter that serves (None: the base). `train_rules` and `gate_rules` replace single fields of TrainRules and of the
-    gate's Rules. `limit_seconds` is of wall time, for one start.
+    gate's Rules. `limit_seconds` is of wall time, over all starts; `spent_seconds` is what those before this one took.
     """
 
     night_id: str
@@ -51,6 +51,7 @@ class Job:
     seed: int = 0
     threads: int = 1
     limit_seconds: float = 3 * 3600.0
+    spent_seconds: float = 0.0
     train_rules: dict[str, Any] = field(default_factory=dict)
     gate_rules: dict[str, Any] = field(default_factory=dict)
 
@@ -70,7 +71,8 @@ class Result:
     """What a night came to, in sentences for moderators and in figures for the store.
 
     `adapter` names what was installed. `more_ratings_needed` is of votes; None where nobody can say. `files` has the
-    sha256 of the night's files that its result rests on.
+    sha256 of the night's files that its result rests on. `resumable` says of a failed night that it may go on from its
+    finished steps: what ended it (a full disk, its limit) may be gone.
     """
 
     outcome: Outcome
@@ -80,6 +82,7 @@ class Result:
     warnings: tuple[str, ...] = ()
     figures: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    resumable: bool = False
 
 
 def write_job(folder: Path, job: Job) -> None:

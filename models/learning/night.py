@@ -25,7 +25,7 @@ from models.adapters import Adapters
 from models.errors import ModelError
 from models.fetch import sha256_of
 from models.learning import job as jobs
-from models.learning.context import Context
+from models.learning.context import Context, LimitReached
 from models.learning.job import Job, JobDamaged, Outcome, Progress, Result
 from models.learning.labels import label
 from models.learning.sides import judge_raters, part, short_held_out, shortage
@@ -127,15 +127,18 @@ def _attempted(context: Context) -> Result:
         return run(context)
     except ModelError as error:
         log.warning("the night ends: %s", error, exc_info=True)
-        return failed(str(error))
+        return failed(str(error), resumable=isinstance(error, LimitReached))
     except OSError as error:
         log.exception("the night ends")
         if error.errno in _FULL:
-            return failed(f"The disk is full; free 1 GB beside {context.folder} and run another night.")
-        return failed(f"A file of the night could not be read or written ({error}); see to it and run the night again.")
+            sentence = f"The disk is full; free 1 GB beside {context.folder}; the next night goes on from here."
+        else:
+            sentence = f"A file of the night could not be read or written ({error}); see to it and run the night again."
+        return failed(sentence, resumable=True)
     except MemoryError:
         log.exception("the night ends")
-        return failed("There was too little memory; end what else runs, or set a smaller MODEL, and run it again.")
+        sentence = "There was too little memory; end what else runs, or set a smaller MODEL, and run it again."
+        return failed(sentence, resumable=True)
     except Exception as error:
         log.exception("the night broke")
         return failed(f"The night broke ({type(error).__name__}: {error}); report this with its log.")
@@ -144,8 +147,8 @@ def _attempted(context: Context) -> Result:
         log.info("seconds: %s", context.seconds)
 
 
-def failed(sentence: str) -> Result:
-    return Result(Outcome.FAILED, (sentence,))
+def failed(sentence: str, *, resumable: bool = False) -> Result:
+    return Result(Outcome.FAILED, (sentence,), resumable=resumable)
 
 
 def _insufficient(short: Shortage, figures: dict[str, Any], warnings: Sequence[str]) -> Result:

@@ -1,6 +1,7 @@
 """A night's job that does as it is told: `python fake_night.py MODE FOLDER`.
 
 promote, reject, insufficient, failed   end so
+full                                    fails as on a full disk, with a finished step
 die                                     is killed by SIGKILL, as by a system without memory
 quiet                                   ends well without a result
 garble                                  leaves a result that is none
@@ -36,6 +37,11 @@ def main(mode: str, folder: Path) -> None:
     if mode == "garble":
         (folder / jobs.RESULT).write_text("{")
     if mode in ("quiet", "garble"):
+        return
+    if mode == "full":
+        (folder / "train").mkdir(exist_ok=True)
+        (folder / "train" / "adapter.safetensors").write_bytes(b"a finished step")
+        jobs.write_result(folder, Result(Outcome.FAILED, ("The disk is full.",), resumable=True))
         return
     adapter = None
     if mode in ("promote", "wait"):

@@ -76,6 +76,7 @@ class House:
     arms: Arms
     judge: Judge
     folder: Path
+    drawn: list[tuple[Path, str]]  # the reports that the bot had drawn
 
     async def rate(self, count: int = 2) -> list[int]:
         """Make replies that a night may learn from, each with one vote, and return them."""
@@ -117,10 +118,16 @@ async def house(
             nights=folder / "nights",
         )  # fmt: skip
         spec = ModelSpec("tiny", None, model_sha256, "none", "for tests", "any")
+        drawn: list[tuple[Path, str]] = []
+
+        async def draw(night: Path, sentence: str) -> None:
+            drawn.append((night, sentence))
+
         command = (sys.executable, str(fake_night.__file__), job)
         work = NightWork(
-            store, spec, promotion, settings, folder=folder / "nights", clock=clock, command=command, snowflakes=False
-        )
+            store, spec, promotion, settings,
+            folder=folder / "nights", clock=clock, command=command, snowflakes=False, draw=draw,
+        )  # fmt: skip
         nightly = Nightly(store, work, promotion, hour=hour, clock=clock, timezone=timezone, draw=random.Random(0))
         arms = Arms(store, lambda: promotion.serving, clock=clock)
-        yield House(store, clock, adapters, engine, promotion, work, nightly, arms, judge, folder)
+        yield House(store, clock, adapters, engine, promotion, work, nightly, arms, judge, folder, drawn)

@@ -70,7 +70,8 @@ async def test_job_that_ends_badly_is_a_failed_night_in_a_sentence(tmp_path: Pat
         assert (night.state, night.outcome) == (NightState.FAILED, None)
         assert told in night.sentences[0]
         assert h.adapters.serving().adapter is None
-        assert (await h.nightly.run(Cause.COMMAND)).id != night.id, "another night can begin"
+        told_by_job = job == "failed"
+        assert h.drawn == ([] if told_by_job else [(h.nightly.folder(night), night.sentences[0])])
 
 
 async def test_job_that_takes_too_long_is_ended(tmp_path: Path) -> None:
@@ -79,6 +80,7 @@ async def test_job_that_takes_too_long_is_ended(tmp_path: Path) -> None:
         night = await h.nightly.run(Cause.COMMAND)
         assert night.state is NightState.FAILED
         assert "NIGHT_LIMIT_HOURS" in night.sentences[0]
+        assert h.drawn == [(h.nightly.folder(night), night.sentences[0])]
 
 
 async def test_job_knows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
