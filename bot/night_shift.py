@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bot.night_work import OnProgress
     from bot.nightly import Nightly
     from bot.notices import Notices
+    from models.arms import CanaryVerdict
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,11 @@ class NightShift:
         `asked_in` (guild, channel) stands in for the moderators' channel of a server that has none. `on_begun` is
         called when the night can't be refused any more.
         """
-        return await self._shown(lambda tell: self._nightly.run(cause, tell, actor_id=actor_id), asked_in, on_begun)
+        return await self._shown(
+            lambda tell: self._nightly.run(cause, tell, actor_id=actor_id, on_canary=self._tell_of_canary),
+            asked_in,
+            on_begun,
+        )
 
     async def keep_time(self) -> None:
         """Take up what the last process left, then run nights as they are due."""
@@ -86,7 +91,11 @@ class NightShift:
 
     async def _watch(self) -> None:
         verdict = await self._nightly.watch_canary()
-        if verdict is not None and (card := night_cards.canary_ended(verdict)) is not None:
+        if verdict is not None:
+            await self._tell_of_canary(verdict)
+
+    async def _tell_of_canary(self, verdict: CanaryVerdict) -> None:
+        if (card := night_cards.canary_ended(verdict)) is not None:
             await self._notices.post(card, await self._notices.channels())
 
     async def _shown(

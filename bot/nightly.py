@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from models.adapters import Serving
 
 log = logging.getLogger(__name__)
+
+OnCanary = Callable[[CanaryVerdict], Awaitable[None]]
 
 REPORT = "report.html"
 _BEGUN = "night_begun"  # its name in the store's meta table
@@ -94,12 +96,20 @@ class Nightly:
         path = self.folder(night) / REPORT
         return path if path.is_file() else None
 
-    async def run(self, cause: Cause, on_progress: OnProgress | None = None, *, actor_id: int | None = None) -> Night:
+    async def run(
+        self,
+        cause: Cause,
+        on_progress: OnProgress | None = None,
+        *,
+        actor_id: int | None = None,
+        on_canary: OnCanary | None = None,
+    ) -> Night:
         """Run one night to its end and return its row, a failed one too: its `state` and `sentences` say so.
 
-        A night that an earlier process left, or that failed and can go on, is taken up instead. Raises NightRunning
-        when one is under way, NightRefused when learning is frozen or the model can't learn, StoreError when nothing can be
-        kept. Cancelled, it ends the job and leaves the night to be taken up.
+        A night that an earlier process left, or that failed and can go on, is taken up instead. `on_canary` is told
+        how a canary was ended for it. Raises NightRunning when one is under way, NightRefused when learning is frozen,
+        the model can't learn or a canary was hardly heard, StoreError when nothing can be kept. Cancelled, it ends the
+        job and leaves the night to be taken up.
         """
         self._work.require_learning()
         async with self._alone():
@@ -110,9 +120,11 @@ class Nightly:
             if (left := await self._store.running_night()) is not None:
                 return await self._take_up(left, on_progress)
             try:
-                await self._promotion.settle_before_a_night()
+                canary = await self._promotion.settle_before_a_night()
             except ModelError as error:
                 raise NightRefused(f"The canary could not be ended: {error}") from error
+            if canary is not None and on_canary is not None:
+                await on_canary(canary)
             if (left := await self._failed_that_goes_on()) is not None:
                 return await self._take_up(left, on_progress)
             return await self._work.work(await self._begin(cause, actor_id), on_progress)

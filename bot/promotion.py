@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot.errors import AdapterChangeRefused, StoreError
+from bot.errors import AdapterChangeRefused, NightRefused, StoreError
 from bot.night_job import judge_canary
 from models.arms import SHARES, CanaryRating, CanaryVerdict, Decision
 from models.errors import AdapterRefused, ModelError
 
 if TYPE_CHECKING:
     from bot.store import Store
-    from models.adapters import Adapters, Serving
+    from models.adapters import Adapters, Canary, Serving
     from models.types import Engine
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,10 @@ BASE = "base"  # what a rollback calls the model without any adapter
 _NOBODY = 0  # the actor of what Encore does by itself
 # A reply waits in the queue with its adapter chosen, so what is served no more stays loaded for a while.
 _LINGER_SECONDS = 900.0
+# A night ends an undecided canary, but not one that nobody had the time to hear.
+_HEARD_CONVERSATIONS = 10  # rated ones, in each arm
+_HEARD_SECONDS = 12 * 3600.0  # less than from the end of a night to the next one
+_UNJUDGED = CanaryVerdict(Decision.CONTINUE, 0.5, 1.0, (math.nan, math.nan), (0, 0), "Its ratings can't be judged now.")
 
 Judge = Callable[[Sequence[CanaryRating], Path | None], Awaitable[CanaryVerdict | None]]
 
@@ -125,14 +131,34 @@ class Promotion:
         if verdict is None or (verdict.decision is Decision.KEEP and not may_keep):
             return verdict
         if verdict.decision is not Decision.CONTINUE:
-            await self._settle(verdict, keep=verdict.decision is Decision.KEEP)
+            await self._settle(verdict)
         return verdict
 
-    async def settle_before_a_night(self) -> None:
-        """End a canary that is still undecided: a night needs one incumbent. It stays unless it is likelier worse."""
+    async def settle_before_a_night(self) -> CanaryVerdict | None:
+        """End a canary, as a night needs one incumbent, and return how; None: there was none.
+
+        Undecided, it stays unless it is likelier worse. Raises NightRefused while it was hardly heard.
+        """
         verdict = await self.watch()
-        if self.serving.canary is not None:
-            await self._settle(verdict, keep=verdict is None or verdict.probability_worse <= 0.5)
+        canary = self.serving.canary
+        if canary is None:
+            return verdict
+        verdict = verdict or _UNJUDGED
+        self._require_heard(canary, verdict)
+        decision = Decision.KEEP if verdict.probability_worse <= 0.5 else Decision.ROLL_BACK
+        settled = replace(verdict, decision=decision)
+        await self._settle(settled)
+        return settled
+
+    def _require_heard(self, canary: Canary, verdict: CanaryVerdict) -> None:
+        left = canary.since + _HEARD_SECONDS - self._clock()
+        if left > 0 and min(verdict.conversations) < _HEARD_CONVERSATIONS:
+            rated, others = verdict.conversations
+            raise NightRefused(
+                f"The adapter {canary.adapter} is on trial, and members have rated {rated} of its conversations and "
+                f"{others} of the others; learn again when {_HEARD_CONVERSATIONS} of each are rated or in "
+                f"{math.ceil(left / 3600)} h, or end the trial with /training rollback."
+            )
 
     async def _verdict(self) -> CanaryVerdict | None:
         canary = self.serving.canary
@@ -156,19 +182,19 @@ class Promotion:
         folder = self._nights / Path(night).name if self._nights else None
         return folder if folder is not None and folder.is_dir() else None
 
-    async def _settle(self, verdict: CanaryVerdict | None, *, keep: bool) -> None:
+    async def _settle(self, verdict: CanaryVerdict) -> None:
+        """End the canary as the verdict has decided."""
+        keep = verdict.decision is Decision.KEEP
         async with self._changing:
             canary = self.serving.canary
             if canary is None:
                 return
             await self._change(lambda: self._adapters.settle(keep), set())
             self.verdict = None
-        told = "" if verdict is None else f" {verdict.sentence}"
-        what = "stays" if keep else "was rolled back"
-        log.info("the canary %s %s.%s", canary.adapter, what, told)
+        log.info("the canary %s %s. %s", canary.adapter, "stays" if keep else "was rolled back", verdict.sentence)
         if not keep:
-            self.warnings.append(f"The canary {canary.adapter} was rolled back.{told}")
-        detail = {"canary": canary.adapter, "kept": keep, "sentence": told.strip()}
+            self.warnings.append(f"The canary {canary.adapter} was rolled back. {verdict.sentence}")
+        detail = {"canary": canary.adapter, "kept": keep, "sentence": verdict.sentence}
         await self._audit(_NOBODY, "learning canary", detail)
 
     async def _audit(self, actor_id: int, action: str, detail: Mapping[str, object]) -> None:

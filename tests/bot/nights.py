@@ -53,6 +53,7 @@ class Judge:
 
     decision: Decision | None = Decision.CONTINUE
     worse: float = 0.2
+    conversations: tuple[int, int] = (1, 1)
     asked: list[list[CanaryRating]] = field(default_factory=list)
     shown_in: list[Path | None] = field(default_factory=list)
 
@@ -61,7 +62,7 @@ class Judge:
         self.shown_in.append(night)
         if self.decision is None:
             return None
-        return CanaryVerdict(self.decision, self.worse, 1.0, (0.5, 0.5), (1, 1), "So it says.")
+        return CanaryVerdict(self.decision, self.worse, 1.0, (0.5, 0.5), self.conversations, "So it says.")
 
 
 @dataclass

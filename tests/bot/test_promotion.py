@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.errors import AdapterChangeRefused, StoreFull
+from bot.errors import AdapterChangeRefused, NightRefused, StoreFull
+from bot.learning_records import Cause
 from bot.promotion import BASE
 from models.adapters import Serving
-from models.arms import Arm, Decision
+from models.arms import Arm, CanaryVerdict, Decision
 from models.errors import AdapterRefused, EngineFailed, ModelError
 from models.manifest import GGUF
 from tests.bot.learning import ended_reply, vote
@@ -258,15 +259,52 @@ async def test_canary_that_cannot_be_judged_goes_on(tmp_path: Path) -> None:
         assert _served(h).canary is not None
 
 
+@pytest.mark.parametrize("heard", ["ratings", "hours"])
 @pytest.mark.parametrize(("worse", "stays"), [(0.2, True), (0.7, False)])
-async def test_next_night_ends_an_undecided_canary_by_what_is_likelier(
-    tmp_path: Path, worse: float, stays: bool
+async def test_next_night_ends_an_undecided_canary_by_what_is_likelier_and_tells(
+    tmp_path: Path, worse: float, stays: bool, heard: str
+) -> None:
+    async with house(tmp_path, job="reject", share=0.5) as h:
+        await _promote(h, "a")
+        h.judge.worse = worse
+        if heard == "ratings":
+            h.judge.conversations = (10, 10)
+        else:
+            h.clock.now += 12 * 3600
+        told: list[CanaryVerdict] = []
+
+        async def tell(verdict: CanaryVerdict) -> None:
+            told.append(verdict)
+
+        await h.nightly.run(Cause.MODERATOR, on_canary=tell)
+        assert (_served(h).adapter, _served(h).canary) == ("a" if stays else None, None)
+        assert [verdict.decision for verdict in told] == [Decision.KEEP if stays else Decision.ROLL_BACK]
+
+
+@pytest.mark.parametrize("conversations", [(0, 0), (50, 9)])
+@pytest.mark.parametrize("cause", [Cause.MODERATOR, Cause.SCHEDULE])
+async def test_canary_that_was_hardly_heard_is_not_kept_by_asking_for_another_night(
+    tmp_path: Path, conversations: tuple[int, int], cause: Cause
 ) -> None:
     async with house(tmp_path, share=0.5) as h:
         await _promote(h, "a")
-        h.judge.worse = worse
-        await h.promotion.settle_before_a_night()
-        assert (_served(h).adapter, _served(h).canary) == ("a" if stays else None, None)
+        h.judge.conversations = conversations
+        h.clock.now += 3600
+        with pytest.raises(NightRefused, match="in 11 h, or end the trial with /training rollback"):
+            await h.nightly.run(cause)
+        assert _served(h).canary is not None
+        assert await h.nightly.history(1) == []
+
+
+async def test_canary_that_cannot_be_judged_does_not_end_learning(tmp_path: Path) -> None:
+    async with house(tmp_path, job="reject", share=0.5) as h:
+        await _promote(h, "a")
+        h.judge.decision = None
+        with pytest.raises(NightRefused, match="on trial"):
+            await h.nightly.run(Cause.COMMAND)
+        h.clock.now += 12 * 3600
+        await h.nightly.run(Cause.COMMAND)
+        assert _served(h).adapter == "a"
 
 
 async def test_canary_goes_on_after_a_restart(tmp_path: Path) -> None:

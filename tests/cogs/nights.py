@@ -109,7 +109,9 @@ class FakeNightly:
         path = self.folder(night) / "report.html"
         return path if path.is_file() else None
 
-    async def run(self, cause: Cause, on_progress: Any = None, *, actor_id: int | None = None) -> Night:
+    async def run(
+        self, cause: Cause, on_progress: Any = None, *, actor_id: int | None = None, on_canary: Any = None
+    ) -> Night:
         if self.refusal is not None:
             raise self.refusal
         if self._end is not None:
@@ -119,6 +121,8 @@ class FakeNightly:
         self.begun.append((cause, actor_id))
         self.is_due = False
         self._tell, self._end = on_progress, asyncio.get_running_loop().create_future()
+        if self.verdict is not None:
+            await on_canary(self.verdict)
         try:
             ended = await self._end
         finally:

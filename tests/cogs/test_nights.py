@@ -378,6 +378,15 @@ async def test_moderators_are_told_when_the_canary_ends(
     assert world.replies("general") == []
 
 
+async def test_moderators_are_told_when_a_night_ends_the_canary(world: World, nightly: FakeNightly) -> None:
+    await choose_mod_room(world)
+    nightly.verdict = verdict(Decision.ROLL_BACK)
+    await begin(world, nightly)
+    await world.eventually(lambda: len(world.replies("mod-room")) == 2)
+    assert "The canary was rolled back" in await titles(world, "mod-room")
+    nightly.end(night())
+
+
 # ---------------------------------------------------------------------- the fake
 
 
