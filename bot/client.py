@@ -155,10 +155,11 @@ def build_bot(
 
 
 def intents(settings: Settings) -> discord.Intents:
-    """Return what the bot asks Discord to be told: servers, messages and reactions, nothing of who is online."""
+    """Return what the bot asks Discord to be told: servers, messages, reactions and bans, nothing of who is online."""
     wanted = discord.Intents.none()
     wanted.guilds = True
     wanted.messages = True
     wanted.reactions = True
+    wanted.moderation = True  # who is banned from a server is no rater there any more
     wanted.message_content = settings.message_content_intent
     return wanted

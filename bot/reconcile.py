@@ -28,6 +28,7 @@ _DAYS = 30
 _MESSAGES = 500  # newest messages of replies looked at
 _WINDOW = 100  # messages in one page of a channel's history
 _FAILURES = (discord.HTTPException, aiohttp.ClientError, OSError)  # one message's, or one channel's, not the run's
+_STRANGERS = 500  # raters of whom nothing is known that are looked up in a run
 _ATTEMPTS = 5  # a message that keeps getting live events is up to date by those
 
 
@@ -41,6 +42,7 @@ def emoji_key(emoji: discord.PartialEmoji | discord.Emoji | str) -> str:
 class Reconciler:
     """Compare the reactions of recent replies with the store, one message at a time.
 
+    Who rated meanwhile and isn't known as a rater yet is told to the cogs by an event of the client, `rater_seen`.
     `pace_seconds` lies between two requests: a run stays far below Discord's limits, whatever else the bot does.
     """
 
@@ -62,6 +64,7 @@ class Reconciler:
         self._sleep = sleep
         self._running = False
         self._touched: set[int] = set()
+        self._raters: dict[int, set[int]] = {}  # by server, of this run
 
     def touch(self, message_id: int) -> None:
         """Note a live reaction event: what was fetched of its message before now no longer counts."""
@@ -83,11 +86,28 @@ class Reconciler:
                     reconciled += await self._channel(channel, [message_id for _, message_id, _ in messages], table)
                 except _FAILURES as error:  # gone or hidden: its votes stay as they are
                     log.info("channel %s: its reactions can't be compared (%s)", channel_id, error)
+            await self._introduce()
         finally:
             self._running = False
             self._touched.clear()
+            self._raters.clear()
         log.info("compared the reactions of %s of %s recent messages with the store", reconciled, len(rows))
         return reconciled
+
+    async def _introduce(self) -> None:
+        """Look up the raters that nothing is known of: whether they moderate, and since when they are members."""
+        known = {(rater.guild_id, rater.member_id) for rater in await self._store.raters()}
+        found = [(guild, rater) for guild, raters in self._raters.items() for rater in sorted(raters)]
+        for guild_id, rater_id in [key for key in found if key not in known][:_STRANGERS]:
+            guild = self._client.get_guild(guild_id)
+            try:
+                member = await guild.fetch_member(rater_id) if guild is not None else None
+            except _FAILURES as error:  # they left
+                log.info("rater %s of server %s can't be looked up (%s)", rater_id, guild_id, error)
+                continue
+            if member is not None:
+                self._client.dispatch("rater_seen", member)
+            await self._pause()
 
     async def _channel(self, channel: discord.PartialMessageable, wanted: list[int], table: dict[str, float]) -> int:
         """Go through the `wanted` messages of a channel, oldest first, a page of history at a time."""
@@ -140,6 +160,8 @@ class Reconciler:
                 async for user in reaction.users(type=kind):
                     if not user.bot:
                         standing[user.id, emoji] = value
+                        if message.guild is not None:
+                            self._raters.setdefault(message.guild.id, set()).add(user.id)
                 await self._pause()
         return standing
 

@@ -1,7 +1,8 @@
-"""Raters: gold labels by moderators (`/raters gold`, and a message's menu), and who of the raters moderates.
+"""Raters: gold labels by moderators (`/raters gold`, and a message's menu), who is banned from voting, who moderates.
 
-A gold label fixes which way is up when members disagree; a moderator's vote counts as a trusted one in their server.
-What either is worth is `models.learning.raters`'. Labels of one server are its own moderators' to give.
+A gold label fixes which way is up when members disagree; a moderator's vote counts as a trusted one in their server, a
+banned member's as none. What any of it is worth is `models.learning.raters`'. Labels and bans of one server are its own
+moderators' to give.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from bot.errors import StoreError
 if TYPE_CHECKING:
     from bot.client import EncoreBot
     from bot.records import Reply
+    from bot.store_nights import RaterRow
 
     Interaction = discord.Interaction[EncoreBot]
 else:
@@ -37,6 +39,9 @@ _NOT_A_MESSAGE = "That is no message; copy its link (right-click it, Copy Messag
 _NO_REPLY = "This is no reply of mine that I know in this server, so it can't be labelled; choose one of my replies."
 _FORM_SECONDS = 3600.0
 _RATERS_KEPT = 10_000
+_RATERS_SHOWN = 25
+_COLOUR = discord.Colour.from_rgb(122, 92, 214)
+_LISTED = "Their votes and comparisons here count for nothing in the nights to come"
 
 
 class Label(Enum):
@@ -133,6 +138,58 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
         reply = await self.bot.store.reply_of_message(message_id)
         return reply if reply is not None and reply.ask.guild_id == interaction.guild_id else None
 
+    # ------------------------------------------------------------------ bans
+
+    @app_commands.command(description="Have a member's ratings here count for nothing when I learn")
+    @app_commands.describe(member="whose ratings; they still can talk to me")
+    async def ban(self, interaction: Interaction, member: discord.User) -> None:
+        await interaction.response.defer(ephemeral=True)
+        if member.bot:
+            await tell(interaction, "Bots' ratings never count.")
+        elif await self._ban(interaction.guild_id, member.id, interaction.user.id):
+            await tell(interaction, f"{member.mention} is banned from voting. {_LISTED}; /raters unban ends that.")
+        else:
+            await tell(interaction, f"{member.mention} is banned from voting already.")
+
+    @app_commands.command(description="Let a member's ratings count again")
+    @app_commands.describe(member="whose ratings")
+    async def unban(self, interaction: Interaction, member: discord.User) -> None:
+        await interaction.response.defer(ephemeral=True)
+        if await self._ban(interaction.guild_id, member.id, interaction.user.id, banned=False):
+            await tell(interaction, f"The ratings of {member.mention} count again, those of before too.")
+        else:
+            await tell(interaction, f"{member.mention} isn't banned from voting.")
+
+    @app_commands.command(name="list", description="Show who rates here: the banned, the trusted, the busiest")
+    async def list_raters(self, interaction: Interaction) -> None:
+        await interaction.response.defer(ephemeral=True)
+        found = await self.bot.store.voters(interaction.guild_id, _RATERS_SHOWN)
+        lines = [f"<@{rater.member_id}>: {_standing(rater, votes)}" for rater, votes in found]
+        told = "\n".join(lines) or "Nobody has rated a reply of mine here yet."
+        embed = discord.Embed(title="Who rates here", description=told, colour=_COLOUR)
+        if len(lines) == _RATERS_SHOWN:
+            embed.set_footer(text=f"These are the first {_RATERS_SHOWN}.")
+        await interaction.followup.send(embed=embed, ephemeral=True)
+
+    @commands.Cog.listener()
+    async def on_member_ban(self, guild: discord.Guild, user: discord.User | discord.Member) -> None:
+        """Whoever is banned from the server votes no more; who comes back stays so until `/raters unban`."""
+        assert self.bot.user is not None
+        try:
+            await self._ban(guild.id, user.id, self.bot.user.id)
+        except StoreError as error:
+            log.warning("server %s: a banned member still counts as a rater: %s", guild.id, error)
+
+    async def _ban(self, guild_id: int | None, member_id: int, actor_id: int, *, banned: bool = True) -> bool:
+        """Ban a rater or end that, with its entry in the audit; return False when it was so already."""
+        known = await self.bot.store.rater(guild_id, member_id)
+        if (known is not None and known.banned) is banned:
+            return False
+        await self.bot.store.note_rater(guild_id, member_id, banned=banned)
+        action = "raters ban" if banned else "raters unban"
+        await self.bot.store.add_audit(guild_id, actor_id, action, {"member_id": member_id})
+        return True
+
     # ------------------------------------------------------------------ who rates
 
     @commands.Cog.listener()
@@ -146,8 +203,15 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
             await self._note(payload.member)
 
     @commands.Cog.listener()
+    async def on_rater_seen(self, member: discord.Member) -> None:
+        """Whoever rated while I was away is a rater as well."""
+        await self._note(member)
+
+    @commands.Cog.listener()
     async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
-        if interaction.type is discord.InteractionType.component and isinstance(interaction.user, discord.Member):
+        # Buttons and forms: whichever of them rates, who used it is a rater.
+        rates = interaction.type in (discord.InteractionType.component, discord.InteractionType.modal_submit)
+        if rates and isinstance(interaction.user, discord.Member):
             await self._note(interaction.user, moderates=checks.is_moderator(interaction))
 
     async def _note(
@@ -203,6 +267,14 @@ class _LabelForm(ui.Modal, title=MENU):
             await self._cog.label(interaction, self._reply, self._message_id, Label(self.choice.values[0]))
         except Exception as error:
             await press(interaction, MENU, error)
+
+
+def _standing(rater: RaterRow, votes: int) -> str:
+    """Say how a rater stands."""
+    counted = f"{votes:,} vote{'s' * (votes != 1)}"
+    if rater.banned:
+        return f"{counted}, banned"
+    return f"{counted}, trusted as a moderator" if rater.trusted else counted
 
 
 def _message_id(given: str, guild_id: int | None) -> int | None:

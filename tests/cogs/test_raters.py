@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from bot.collect import collect
 from bot.errors import StoreError
+from bot.feedback_ui import RATE
 from cogs.raters import MENU
-from tests.cogs.commands import assert_hidden, assert_refused, audit, leaves, run, show_to_members, words
+from models.prompt import PROMPT_VERSION
+from tests.cogs.commands import assert_hidden, assert_refused, audit, embed_of, leaves, run, show_to_members, words
 from tests.cogs.rating import a_reply, press, said
 from tests.world import World, live_world
 
@@ -41,8 +44,10 @@ def link(world: World, message: Any, *, guild: Any = None, host: str = "discord.
 # ---------------------------------------------------------------------- who may
 
 
-async def test_there_is_one_command(world: World) -> None:
-    assert list(leaves(world.backend.find_command("raters", world.guild.id, type=1))) == ["raters gold"]
+async def test_there_are_these_commands(world: World) -> None:
+    assert list(leaves(world.backend.find_command("raters", world.guild.id, type=1))) == [
+        "raters gold", "raters ban", "raters unban", "raters list",
+    ]  # fmt: skip
 
 
 async def test_commands_are_hidden_from_members_and_from_direct_messages(world: World) -> None:
@@ -271,3 +276,88 @@ async def test_rater_that_could_not_be_noted_is_noted_with_the_next_vote(world: 
         return await trusted(world) == {world.alice.id: False}
 
     await world.eventually(noted)
+
+
+async def test_who_rates_by_a_messages_menu_is_noted(world: World) -> None:
+    reply = await a_reply(world)
+    shown = await world.answered(await world.context_menu(world.bob, RATE, reply))
+    await world.answered(await world.submit_modal(world.bob, shown, {"verdict": ["good"]}))
+
+    async def noted() -> bool:
+        return await trusted(world) == {world.bob.id: False}
+
+    await world.eventually(noted)
+
+
+async def test_moderator_who_reacted_while_the_bot_was_away_is_trusted(world: World) -> None:
+    reply = await a_reply(world)
+    await world.react(world.moderator, reply, "👎")
+    await world.react(world.alice, reply, "👍")
+    await world.quiet(0.05)
+    await world.store._database.write("DELETE FROM raters")
+    world.bot.get_cog("Raters")._noted.clear()
+    world.bot.dispatch("ready")
+
+    async def noted() -> bool:
+        return await trusted(world) == {world.alice.id: False, world.moderator.id: True}
+
+    await world.eventually(noted)
+
+
+# ---------------------------------------------------------------------- bans
+
+
+async def banned(world: World) -> set[int]:
+    return {rater.member_id for rater in await world.store.raters() if rater.banned}
+
+
+async def test_banned_rater_counts_for_nothing_until_unbanned(world: World) -> None:
+    told = await run(world, "raters ban", member=world.bob)
+    assert "count for nothing" in told.content and "/raters unban" in told.content
+    assert await banned(world) == {world.bob.id}
+    reply = await world.reply_shown_by(await a_reply(world))
+    await world.store.cast_vote(reply.id, world.bob.id, "button", 1.0)
+    facts = (await collect(world.store, model_sha256="", prompt_version=PROMPT_VERSION, now=0.0)).snapshot.facts
+    assert facts[world.bob.id].banned
+    assert "banned from voting already" in (await run(world, "raters ban", member=world.bob)).content
+    assert "count again" in (await run(world, "raters unban", member=world.bob)).content
+    assert await banned(world) == set()
+    assert "isn't banned" in (await run(world, "raters unban", member=world.bob)).content
+    assert sorted(entry[1:] for entry in await audit(world)) == [
+        ("raters ban", {"member_id": world.bob.id}),
+        ("raters unban", {"member_id": world.bob.id}),
+    ]
+
+
+async def test_member_cannot_ban_raters(world: World) -> None:
+    show_to_members(world, "raters")
+    await assert_refused(world, await world.slash(world.alice, "general", "raters ban", member=world.bob))
+    assert await banned(world) == set()
+
+
+async def test_who_is_banned_from_the_server_is_no_rater_there(world: World) -> None:
+    reply = await a_reply(world)
+    await world.react(world.bob, reply, "👍")
+    world.backend.apply_ban(world.guild.id, world.bob.id, "spam")
+
+    async def noted() -> bool:
+        return await banned(world) == {world.bob.id}
+
+    await world.eventually(noted)
+    assert [entry[1] for entry in await audit(world)] == ["raters ban"]
+
+
+async def test_list_shows_who_is_banned_and_trusted_and_how_much_they_rated(world: World) -> None:
+    assert "Nobody has rated" in embed_of(await run(world, "raters list")).description
+    first, second = await a_reply(world), await a_reply(world)
+    for reply in (first, second):
+        await world.react(world.alice, reply, "👍")
+    await press(world, world.moderator, first, "up")
+    await run(world, "raters ban", member=world.bob)
+    await world.quiet(0.05)
+    await world.bot.ratings.drain()
+    assert embed_of(await run(world, "raters list")).description.splitlines() == [
+        f"<@{world.bob.id}>: 0 votes, banned",
+        f"<@{world.moderator.id}>: 1 vote, trusted as a moderator",
+        f"<@{world.alice.id}>: 2 votes",
+    ]
