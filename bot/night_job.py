@@ -102,15 +102,15 @@ async def judge_canary(ratings: Iterable[CanaryRating], night: Path | None = Non
 
 async def draw_report(night: Path, sentence: str) -> None:
     """Have a process of its own write the report of a night that failed, with why; trouble is only logged."""
-    async with _process((*_REPORT, str(night), sentence), environment(1), stderr=PIPE) as process:
-        try:
+    try:
+        async with _process((*_REPORT, str(night), sentence), environment(1), stderr=PIPE) as process:
             async with asyncio.timeout(_REPORT_SECONDS):
                 _, errors = await process.communicate()
-        except TimeoutError:
-            log.warning("the report of the night %s took too long", night.name)
-            return
-    if process.returncode:
-        log.warning("the night %s has no report: %s", night.name, errors.decode(errors="replace")[-2000:])
+    except OSError as error:  # a TimeoutError is one too
+        log.warning("the night %s has no report: %r", night.name, error)
+    else:
+        if process.returncode:
+            log.warning("the night %s has no report: %s", night.name, errors.decode(errors="replace")[-2000:])
 
 
 @asynccontextmanager

@@ -104,6 +104,7 @@ def test_a_damaged_snapshot_fails_the_night(tmp_path: Path, gguf: Path) -> None:
         ({"incumbent": "2026-11-01-kto"}, "There is no adapter 2026-11-01-kto"),
         ({"gate_rules": {"mercy": 1}}, "a rule that there isn't"),
         ({"limit_seconds": -1.0}, "longer than its limit"),
+        ({"limit_seconds": 60.0, "spent_seconds": 60.1}, "longer than its limit"),
     ],
 )
 def test_what_a_night_can_not_go_on_with_is_said_in_a_sentence(
@@ -114,6 +115,7 @@ def test_what_a_night_can_not_go_on_with_is_said_in_a_sentence(
     assert result.outcome is Outcome.FAILED
     assert len(result.sentences) == 1
     assert sentence in result.sentences[0]
+    assert result.resumable == ("limit" in sentence), "only what may end otherwise is tried again"
     assert jobs.read_result(tmp_path / "night") == result
 
 
@@ -137,6 +139,7 @@ def test_a_full_disk_fails_the_night_and_the_next_run_goes_on(
         result, _ = _run(tmp_path / "night")
     assert result.outcome is Outcome.FAILED
     assert result.sentences[0].startswith("The disk is full; free 1 GB beside")
+    assert result.resumable
     assert _run(tmp_path / "night")[0].outcome is Outcome.INSUFFICIENT
 
 
