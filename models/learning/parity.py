@@ -1,9 +1,10 @@
 """Whether the adapter that llama.cpp serves is the one that torch trained, by what both expect after fixed prefixes.
 
-Owns the comparison and its bars. Two engines never agree to the bit (llama.cpp computes with quantized activations),
-and an adapter that was left out altogether still leaves most top tokens where they were. So it looks at prefixes where
-torch is sure, and beside the agreement itself it asks how alike the two *changes* are, adapter less base, with the
-adapter amplified in both: the change of a mild adapter would drown in the rounding.
+Owns the comparison and its bars. Two engines never agree to the bit (llama.cpp computes with quantized activations, and
+rounding twice the same way doesn't help: docs/notebook.md), and an adapter that was left out altogether still leaves
+most top tokens where they were. So the file's numbers are compared exactly; then, after prefixes where torch is sure,
+what the engine makes of them: the agreement itself, and how alike the two *changes* are, adapter less base, with the
+adapter amplified in both, since the change of a mild one would drown in the rounding.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from models.engines.llama_server import open_server
 from models.errors import EngineFailed, ModelError
 from models.learning.fixed_prompts import neutral_prompts
 from models.learning.generations import base_replies
+from models.learning.same_layers import other_layers
 from models.types import Role, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from peft import PeftModel
@@ -33,14 +35,15 @@ if TYPE_CHECKING:
     from models.learning.context import Context
 
 MIN_PREFIXES = 200
-# Between torch's two likeliest tokens. Rounding decides where it is less sure: up to .3 nat in right adapters too
-# (docs/notebook.md), so that at .15, where a wrong one can't be told from it, two right ones of three would be refused.
-MARGIN_NATS = 0.3
+MARGIN_NATS = 0.15  # between torch's two likeliest tokens
+# Up to so much the rounding may turn a right adapter's top token (docs/notebook.md): the mean of several readings tells
+# it, the adapter's scale nudged in each, so that each rounds otherwise.
+_ROUNDED_NATS, _NUDGED = 0.3, (0.999, 1.001)
 MIN_SAME_TOP, MAX_MEDIAN_NATS = 0.99, 0.05
 MIN_ALIKE = 0.98  # cosine of the two changes
 STRENGTHS = 0.95, 1.05  # of the served change, 1 being that of torch
 _AMPLIFIED = 16.0
-_EVERY = 4  # of the texts, for the changes
+_EVERY = 8  # of the texts, for the changes
 _LIKELIEST = 8  # tokens of torch's whose change is compared
 _ASKED = 64  # of llama.cpp's; what it finds less likely is left out
 _TEXTS, _POSITIONS = 36, range(0, 32, 4)  # tokens of the reply that a prefix has
@@ -55,7 +58,10 @@ class NothingToCompare(ModelError):
 
 @dataclass(frozen=True, slots=True)
 class ParityReport:
-    """`prefixes` are those where torch is sure; `alike` and `strength` compare the changes that the adapter makes."""
+    """`prefixes` are those where torch is sure; `alike` and `strength` compare the changes that the adapter makes.
+
+    `other_layers` are those whose numbers in the file aren't the trained ones.
+    """
 
     prefixes: int
     same_top: float
@@ -64,6 +70,7 @@ class ParityReport:
     strength: float
     held: bool
     sentence: str
+    other_layers: int = 0
 
 
 def fixed_prefixes(context: Context) -> tuple[tuple[int, ...], ...]:
@@ -96,39 +103,45 @@ def measure(
             f"The model as it came answers no fixed prompt in more than {_POSITIONS[-1]} tokens, so that an adapter "
             "can't be compared; choose another MODEL."
         )
-    groups = list(_groups(prefixes))
+    groups = _groups(prefixes)
     sampled = groups[::_EVERY]
-    asked = [prefix for group in sampled for prefix in group]
-    top = _trained(model, groups).topk(2)
+    asked = [place for group in sampled for place in group]
+    top = _trained(model, prefixes, groups).topk(2)
+    margins = (top.values[:, 0] - top.values[:, 1]).tolist()
+    clear = [place for place, margin in enumerate(margins) if margin > MARGIN_NATS]
+    rounded = [place for place in clear if margins[place] <= _ROUNDED_NATS]
     with _amplified(model):
-        loud = _trained(model, sampled).topk(_LIKELIEST)
+        loud = _trained(model, prefixes, sampled).topk(_LIKELIEST)
     with model.disable_adapter():
-        bare = _trained(model, sampled).gather(1, loud.indices)
-    served = _Served(base_gguf, adapter_gguf, prefixes)
-    total = len(prefixes) + 2 * len(asked)
+        bare = _trained(model, prefixes, sampled).gather(1, loud.indices)
+    total = len(clear) + len(_NUDGED) * len(rounded) + 2 * len(asked)
+    served = _Served(base_gguf, adapter_gguf, prefixes, lambda done: progress(done, total))
+    readings = {place: [found] for place, found in zip(clear, served.read(clear, 1.0), strict=True)}
+    for scale in _NUDGED:
+        for place, found in zip(rounded, served.read(rounded, scale), strict=True):
+            readings[place].append(found)
     differences, same = [], 0
-    for done, prefix in enumerate(prefixes):
-        found, (first, second) = served.next(prefix, 1.0), top.values[done].tolist()
-        progress(done + 1, total)
-        if first - second > MARGIN_NATS:
-            token = int(top.indices[done, 0])
-            same += max(found, key=found.__getitem__) == token
-            differences.append(abs(found.get(token, -math.inf) - first))
-    served_sides: list[list[_Next]] = []
-    for scale in (_AMPLIFIED, 0.0):
-        served_sides.append([served.next(prefix, scale) for prefix in asked])
-        progress(len(prefixes) + len(served_sides) * len(asked), total)
+    for place, several in readings.items():
+        mean, token = _mean(several), int(top.indices[place, 0])
+        same += max(mean, key=mean.__getitem__) == token
+        differences.append(abs(mean.get(token, -math.inf) - float(top.values[place, 0])))
+    served_sides = [served.read(asked, scale) for scale in (_AMPLIFIED, 0.0)]
     changes, served_changes = [], []
     for row, (with_it, without) in enumerate(zip(*served_sides, strict=True)):
         for column, token in enumerate(loud.indices[row].tolist()):
             if token in with_it and token in without:
                 changes.append(float(loud.values[row, column] - bare[row, column]))
                 served_changes.append(with_it[token] - without[token])
-    return _judged(differences, same, changes, served_changes)
+    return _judged(differences, same, changes, served_changes, other=other_layers(base_gguf, adapter_gguf, model))
 
 
 def _judged(
-    differences: Sequence[float], same: int, changes: Sequence[float], served_changes: Sequence[float]
+    differences: Sequence[float],
+    same: int,
+    changes: Sequence[float],
+    served_changes: Sequence[float],
+    *,
+    other: Sequence[str] = (),
 ) -> ParityReport:
     count = len(differences)
     same_top = same / count if count else 0.0
@@ -140,6 +153,7 @@ def _judged(
     failed = [
         told
         for holds, told in (
+            (not other, f"{len(other)} of its layers have other numbers, such as {', '.join(other[:1])}"),
             (count >= MIN_PREFIXES, f"only {count} of the {MIN_PREFIXES} prefixes that are needed are clear"),
             (same_top >= MIN_SAME_TOP, f"the likeliest token is the same after {same_top:.1%} of them"),
             (median <= MAX_MEDIAN_NATS, f"its log-probability is off by {median:.3f} nat"),
@@ -154,28 +168,37 @@ def _judged(
         if held
         else f"What would be served isn't what was trained: {'; '.join(failed)}."
     )
-    return ParityReport(count, same_top, median, alike, strength, held, sentence)
+    return ParityReport(count, same_top, median, alike, strength, held, sentence, len(other))
 
 
-def _groups(prefixes: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
-    """Yield runs of prefixes, each of which begins as the one before it."""
-    group: list[tuple[int, ...]] = []
-    for prefix in prefixes:
-        if group and prefix[: len(group[-1])] != group[-1]:
-            yield group
-            group = []
-        group.append(prefix)
-    if group:
-        yield group
+def _mean(readings: Sequence[_Next]) -> _Next:
+    """Return the mean log p of what all readings have."""
+    return {
+        token: statistics.fmean(one[token] for one in readings)
+        for token in readings[0]
+        if all(token in one for one in readings)
+    }
 
 
-def _trained(model: PeftModel, groups: Sequence[Sequence[tuple[int, ...]]]) -> Tensor:
-    """Return torch's log p of every next token, shape (prefixes, vocabulary)."""
+def _groups(prefixes: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """Return runs of places in `prefixes`, each of which begins as the one before it."""
+    groups: list[list[int]] = []
+    for place, prefix in enumerate(prefixes):
+        if place and prefix[: len(prefixes[place - 1])] == prefixes[place - 1]:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    return groups
+
+
+def _trained(model: PeftModel, prefixes: Sequence[tuple[int, ...]], groups: Sequence[Sequence[int]]) -> Tensor:
+    """Return torch's log p of every token after the prefixes of `groups`, shape (prefixes, vocabulary)."""
     found = []
     for group in groups:
-        positions = torch.tensor([len(prefix) - 1 for prefix in group])
+        positions = torch.tensor([len(prefixes[place]) - 1 for place in group])
+        ids = torch.tensor([prefixes[group[-1]]])
         with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([group[-1]]), logits_to_keep=positions, use_cache=False).logits[0]
+            logits = model(input_ids=ids, logits_to_keep=positions, use_cache=False).logits[0]
             found.append(torch.log_softmax(logits.float(), -1))
     return torch.cat(found)
 
@@ -193,15 +216,18 @@ def _amplified(model: PeftModel) -> Iterator[None]:
 
 
 class _Served:
-    """llama.cpp with the adapter, one prefix at a time."""
+    """llama.cpp with the adapter, one prefix at a time; `told` hears how many were read."""
 
-    def __init__(self, base_gguf: Path, adapter_gguf: Path, prefixes: Sequence[tuple[int, ...]]) -> None:
+    def __init__(
+        self, base_gguf: Path, adapter_gguf: Path, prefixes: Sequence[tuple[int, ...]], told: Callable[[int], None]
+    ) -> None:
+        self._prefixes, self._told, self._done = prefixes, told, 0
         self._server, _ = open_server(
             base_gguf,
             context_tokens=max(map(len, prefixes)) + 8,
             slots=1,
             threads=torch.get_num_threads(),
-            kv_cache="f16",
+            kv_cache="q8_0",  # what serves unless KV_CACHE says otherwise
             prompt_cache_mib=0,
             adapters=(adapter_gguf,),
         )
@@ -210,11 +236,17 @@ class _Served:
         tokens = dict.fromkeys(token for prefix in prefixes for token in prefix)
         self._forced = next((token for token in tokens if self._ask(prefixes[0], 1.0, token)), 0)
 
-    def next(self, prefix: tuple[int, ...], scale: float) -> _Next:
-        """Return log p of the likeliest next tokens. Raises EngineFailed."""
-        found = self._ask(prefix, scale, self._forced)
-        if not found:
-            raise EngineFailed("llama.cpp tells no probabilities, so the adapter can't be compared; run another night.")
+    def read(self, places: Iterable[int], scale: float) -> list[_Next]:
+        """Return log p of the likeliest tokens after each prefix, the adapter being at `scale`. Raises EngineFailed."""
+        found = []
+        for place in places:
+            found.append(self._ask(self._prefixes[place], scale, self._forced))
+            if not found[-1]:
+                raise EngineFailed(
+                    "llama.cpp tells no probabilities, so the adapter can't be compared; run another night."
+                )
+            self._done += 1
+            self._told(self._done)
         return found
 
     def _ask(self, prefix: tuple[int, ...], scale: float, forced: int) -> _Next:
