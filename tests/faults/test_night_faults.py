@@ -6,17 +6,22 @@ killed are in test_promotion_kill.py and test_night_kill.py.
 
 from __future__ import annotations
 
+import asyncio
+import errno
 from pathlib import Path
 
 import pytest
 
+from bot.errors import AdapterChangeRefused
 from bot.learning_records import Cause, NightState
 from models.adapters import Adapters, Serving
+from models.arms import Decision
+from models.errors import AdapterRefused
 from models.manifest import GGUF
 from tests.bot.learning import MODEL_SHA
-from tests.bot.nights import house
+from tests.bot.nights import House, house
 from tests.faults.harness import served_whole
-from tests.models.adapter_files import killed_at, stage
+from tests.models.adapter_files import full_at, killed_at, stage
 
 
 async def _nothing() -> None:
@@ -63,6 +68,53 @@ async def test_power_cut_at_any_write_of_a_change_leaves_the_old_or_the_new(
 
 
 # ---------------------------------------------------------------------- a disk that is full
+
+
+async def _changed(h: House, change: str, staged: Path) -> None:
+    if change == "install":
+        await asyncio.to_thread(h.adapters.install, staged)
+    elif change == "promote":
+        await h.promotion.promote("c", last_check=_nothing)
+    elif change == "settle":
+        h.judge.decision = Decision.KEEP
+        await h.promotion.watch()
+    else:
+        await h.promotion.rollback(None, 9)
+
+
+@pytest.mark.parametrize("change", ["install", "promote", "settle", "rollback"])
+async def test_disk_full_at_any_write_of_a_change_is_told_and_the_change_works_when_there_is_room(
+    tmp_path: Path, change: str
+) -> None:
+    number = writes = refused = 0
+    while number <= writes:
+        folder = tmp_path / f"{number}"
+        async with house(folder, share=0.5 if change == "settle" else 0.0) as h:
+            await h.promotion.promote(h.install("a"), last_check=_nothing)
+            if change != "settle":
+                await h.promotion.promote(h.install("b"), last_check=_nothing)
+            if change == "promote":
+                h.install("c")
+            before = h.promotion.serving
+            staged = stage(folder / "staged", "d", base_sha256=MODEL_SHA)
+            with full_at(number) as count:
+                try:
+                    await _changed(h, change, staged)
+                except (AdapterRefused, AdapterChangeRefused) as error:
+                    refused += 1
+                    assert "make room" in str(error)
+                    assert h.promotion.serving == before
+                except OSError as error:  # a night that installs tells it in its own sentence
+                    assert (change, error.errno) == ("install", errno.ENOSPC)
+                    refused += 1
+            writes = count()
+            assert served_whole(folder) == h.promotion.serving == h.adapters.serving()
+            if h.promotion.serving == before:
+                await _changed(h, change, staged)
+            assert (h.promotion.serving != before) == (change != "install")
+            assert served_whole(folder) == h.promotion.serving
+        number += 1
+    assert refused > 0
 
 
 async def test_disk_full_at_the_pointer_fails_the_night_and_the_old_adapter_answers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -71,6 +72,30 @@ def killed_at(number: int) -> Iterator[Callable[[], int]]:
         patches.enter_context(suppress(Killed))
         for name in _WRITES:
             patches.enter_context(mock.patch.object(os, name, dying(getattr(os, name), name)))
+        yield lambda: count
+
+
+@contextmanager
+def full_at(number: int) -> Iterator[Callable[[], int]]:
+    """Have the disk full from the write of that number (from 0) on; what only removes goes through.
+
+    Yields a function that says how many writes there were.
+    """
+    count = 0
+
+    def filling(real: Callable[..., Any]) -> Callable[..., Any]:
+        def write(*args: Any, **options: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count > number:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(*args, **options)
+
+        return write
+
+    with ExitStack() as patches:
+        for name in ("fsync", "replace", "mkdir"):
+            patches.enter_context(mock.patch.object(os, name, filling(getattr(os, name))))
         yield lambda: count
 
 
