@@ -1,0 +1,112 @@
+"""What the rules find, what a server wants done about it, and what never reaches a member.
+
+Value types alone; the rules are beside this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from bot.moderation.normalise import Span
+
+if TYPE_CHECKING:
+    from bot.moderation.blocklist import Blocklist
+    from bot.moderation.patterns import Patterns
+
+
+class Category(StrEnum):
+    """Why a text was marked; a server decides per category what follows."""
+
+    WORD = "word"  # a word or phrase of a blocklist
+    PATTERN = "pattern"  # a moderators' regular expression
+    PROMPT = "prompt"  # the system prompt, word for word
+    PERSONAL = "personal"  # e-mail, phone, address, identity card, bank card
+    SECRET = "secret"  # noqa: S105 - a token or key
+    LINK = "link"  # a link, an invitation or a masked link to a host that is not allowed
+    DOMAIN = "domain"  # a host's name as plain text, which Discord makes no link of
+    INJECTION = "injection"  # tries to talk the model out of its role
+    ADVICE = "advice"  # medical, legal or financial
+    CRISIS = "crisis"  # a member may be about to harm themselves
+
+
+class Action(IntEnum):
+    """What to do about a finding, the mildest first. The strongest of a text's findings counts."""
+
+    IGNORE = 0
+    QUEUE = 1  # it passes, and moderators get a case
+    WARN = 2  # it passes with a caution
+    HIDE = 3  # it is not answered, or not shown; moderators get a case
+
+
+class Audience(StrEnum):
+    """Whom a channel is for, as Discord's age restriction says."""
+
+    GENERAL = "general"  # under-18s may read it
+    ADULT = "adult"  # Discord's age-restricted channel
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found. `text` is what was written there, for moderators' eyes; `detail` says what it was read as."""
+
+    rule: str
+    category: Category
+    span: Span
+    text: str
+    detail: str = ""
+
+
+_GENERAL = {
+    Category.WORD: Action.HIDE,
+    Category.PATTERN: Action.HIDE,
+    Category.PROMPT: Action.HIDE,
+    Category.PERSONAL: Action.HIDE,
+    Category.SECRET: Action.HIDE,
+    Category.LINK: Action.HIDE,
+    Category.DOMAIN: Action.IGNORE,
+    Category.INJECTION: Action.QUEUE,
+    Category.ADVICE: Action.WARN,
+    Category.CRISIS: Action.WARN,
+}
+_ADULT = _GENERAL | {Category.WORD: Action.QUEUE}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a channel's rules are. The defaults are those of a general channel without a list of words.
+
+    `allowed_hosts` names hosts whose links may be shown, each with its subdomains: "wikipedia.org" allows
+    "zh.wikipedia.org" and not "wikipedia.org.example". `prompt_overlap` is how many letters and digits of the system
+    prompt in a row make a leak (a Chinese character counts three).
+    """
+
+    audience: Audience = Audience.GENERAL
+    actions: Mapping[Category, Action] = field(default_factory=lambda: MappingProxyType(_GENERAL))
+    words: Blocklist | None = None
+    patterns: Patterns | None = None
+    allowed_hosts: frozenset[str] = frozenset({"discord.com", "wikipedia.org"})
+    prompt_overlap: int = 48
+
+    def action(self, category: Category) -> Action:
+        return self.actions.get(category, Action.IGNORE)
+
+    def strongest(self, findings: Iterable[Finding]) -> Action:
+        """Return what the findings call for together."""
+        return max((self.action(finding.category) for finding in findings), default=Action.IGNORE)
+
+
+def default_policy(
+    audience: Audience,
+    *,
+    words: Blocklist | None = None,
+    patterns: Patterns | None = None,
+    allowed_hosts: frozenset[str] | None = None,
+) -> Policy:
+    """Return the defaults for a channel: where only adults read, listed words are reported and not hidden."""
+    actions = MappingProxyType(_ADULT if audience is Audience.ADULT else _GENERAL)
+    hosts = Policy().allowed_hosts if allowed_hosts is None else allowed_hosts
+    return Policy(audience, actions, words, patterns, hosts)
