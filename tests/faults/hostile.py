@@ -93,7 +93,17 @@ _SHORT: tuple[Family, ...] = (
     zalgo, right_to_left, null_bytes, mentions, markdown, control_tokens, impersonation, injections, blank, surrogates,
     noise,
 )  # fmt: skip
-FAMILIES = (*_SHORT, long_word, *_SHORT)  # long words cost the most time
+
+
+def long_text(draw: random.Random) -> str:
+    """Markup, mentions and all the rest over several messages: fences and mentions fall where an answer is cut."""
+    text = ""
+    while len(text) < 3000:
+        text += draw.choice(("", " ", "\n")) + draw.choice((markdown, mentions, control_tokens, impersonation))(draw)
+    return text
+
+
+FAMILIES = (*_SHORT, long_word, *_SHORT, long_text)  # the long ones cost the most time
 
 
 def messages(count: int, seed: int, families: Sequence[Family] = FAMILIES, **names: int) -> Iterator[tuple[str, str]]:
