@@ -32,6 +32,8 @@ def check_model(settings: Settings) -> list[Finding]:
             size = fetch.hub_file_bytes(hub.repository, hub.name)
             return [_to_fetch(f"{settings.model} will be fetched", size, settings.models_dir)]
         found = spec.resolve(settings.model, settings.models_dir)
+        if unkept := _unkept_tokenizer(found.name, found.sha256, settings.models_dir):
+            return [unkept]
         _require_prompts(found, settings.models_dir)
     except ModelUnavailable as error:
         return [_unavailable("model", error)]
@@ -58,6 +60,8 @@ def _embedded(cache: Path) -> Finding:
     path = cache / artefact.file_name
     if path.is_file() and path.stat().st_size == artefact.file_bytes:
         if fetch.facts_of(path, cache).sha256 == artefact.file_sha256:
+            if unkept := _unkept_tokenizer("The embedded model", artefact.file_sha256, cache):
+                return unkept
             size = f"{artefact.file_bytes / _MEGABYTE:.0f} MB"
             return Finding("model", Level.OK, f"The embedded model is complete ({size}, sha256 as expected).")
         what = "is damaged and will be fetched again"
@@ -75,14 +79,9 @@ def _embedded(cache: Path) -> Finding:
 
 def _to_fetch(sentence: str, size: int, cache: Path, *, beside: int = 0) -> Finding:
     """Say that a model of `size` bytes will be fetched into the cache, or why it can't be kept there."""
+    if obstacle := _obstacle(cache):
+        return Finding("model", Level.ERROR, f"{sentence} into {cache}, but {obstacle.sentence}.", obstacle.remedy)
     base = existing(cache)
-    blocking = next((place for place in (cache, *cache.parents) if place.exists() and not place.is_dir()), None)
-    if blocking is not None:
-        remedy = "Move that file away, or set another DATA_DIR."
-        return Finding("model", Level.ERROR, f"{sentence} into {cache}, but {blocking} is a file.", remedy)
-    if not os.access(base, os.W_OK | os.X_OK):
-        remedy = "Let this account write there, or set another DATA_DIR."
-        return Finding("model", Level.ERROR, f"{sentence}, but this account may not write to {base}.", remedy)
     free, needed = shutil.disk_usage(base).free, size + beside
     told = f"{size / _MEGABYTE:,.0f} MB"
     if free < needed:
@@ -91,9 +90,38 @@ def _to_fetch(sentence: str, size: int, cache: Path, *, beside: int = 0) -> Find
     return Finding("model", Level.NOTICE, f"{sentence} ({told}) at the first start.", "Stay connected until then.")
 
 
+class _Obstacle(NamedTuple):
+    sentence: str
+    remedy: str
+
+
+def _obstacle(cache: Path) -> _Obstacle | None:
+    """Return why nothing can be kept in the cache, None where it can."""
+    blocking = next((place for place in (cache, *cache.parents) if place.exists() and not place.is_dir()), None)
+    if blocking is not None:
+        return _Obstacle(f"{blocking} is a file", "Move that file away, or set another DATA_DIR.")
+    base = existing(cache)
+    if not os.access(base, os.W_OK | os.X_OK):
+        remedy = "Let this account write there, or set another DATA_DIR."
+        return _Obstacle(f"this account may not write to {base}", remedy)
+    return None
+
+
+def _tokenizer_is_kept(sha256: str, cache: Path) -> bool:
+    return (cache / "tokenizers" / sha256).is_dir()
+
+
+def _unkept_tokenizer(model: str, sha256: str, cache: Path) -> Finding | None:
+    """Say why a start could not keep the tokenizer that it converts, None where it could or need not."""
+    if _tokenizer_is_kept(sha256, cache) or not (obstacle := _obstacle(cache)):
+        return None
+    sentence = f"{model} is complete, but its tokenizer can't be kept in {cache}: {obstacle.sentence}."
+    return Finding("model", Level.ERROR, sentence, obstacle.remedy)
+
+
 def _require_prompts(found: spec.ModelSpec, cache: Path) -> None:
     """Make the model's prompts as a start would, its tokenizer converted aside if need be. Raises ModelUnavailable."""
-    if (cache / "tokenizers" / found.sha256).is_dir():
+    if _tokenizer_is_kept(found.sha256, cache):
         PromptBuilder(prepare(found, cache))
         return
     with tempfile.TemporaryDirectory() as aside:

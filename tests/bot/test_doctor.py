@@ -281,6 +281,27 @@ def test_model_that_has_no_place_to_be_kept_is_an_error(offline: Settings, model
     assert f"{offline.models_dir} is a file" in found.sentence and "DATA_DIR" in found.remedy
 
 
+def test_model_file_whose_tokenizer_has_no_place_is_an_error(offline: Settings, tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf")
+    offline.data_dir.mkdir()
+    offline.models_dir.write_text("")
+    found = _model(replace(offline, model=str(path)))
+    assert found.level is Level.ERROR
+    assert f"tokenizer can't be kept in {offline.models_dir}" in found.sentence and "DATA_DIR" in found.remedy
+
+
+@pytest.mark.parametrize("model", ["embedded", "tiny.gguf"])
+def test_models_folder_that_cannot_be_written_is_an_error(
+    offline: Settings, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offline.models_dir.mkdir(parents=True)
+    path = model if model == "embedded" else str(write_tiny_gguf(tmp_path / model))
+    monkeypatch.setattr(doctor_model.os, "access", lambda place, mode: place != offline.models_dir)  # root may write
+    found = _model(replace(offline, model=path))
+    assert found.level is Level.ERROR
+    assert f"may not write to {offline.models_dir}" in found.sentence and "Let this account" in found.remedy
+
+
 def test_model_larger_than_the_free_disk_is_an_error(offline: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "hub_file_bytes", lambda repository, name: 10**16)
     found = _model(replace(offline, model="owner/repository/file.gguf"))
