@@ -102,11 +102,10 @@ class Blocklist:
         hits = {*self._in_words(text), *self._in_parted_letters(text), *self._in_symbols(text)}
         if _HAS_SPACELESS.search(text):
             hits |= set(self._in_spaceless(text))
-        found = []
-        for start, end, written in sorted(hits):
-            span = forms.folded.span(start, end)
-            found.append(Finding("word", Category.WORD, span, forms.text[span.start : span.end], written))
-        return found
+        return [
+            Finding.at("word", Category.WORD, forms, forms.folded, start, end, written)
+            for start, end, written in sorted(hits)
+        ]
 
     def open_from(self, forms: Forms) -> int | None:
         """Return the first place of the folded text from which on something of the list may still complete."""

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from bot.moderation.normalise import Span
+from bot.moderation.normalise import Forms, Plain, Span
 
 if TYPE_CHECKING:
     from bot.moderation.blocklist import Blocklist
@@ -59,54 +59,71 @@ class Finding:
     text: str
     detail: str = ""
 
+    @classmethod
+    def at(
+        cls, rule: str, category: Category, forms: Forms, plain: Plain, start: int, end: int, detail: str = ""
+    ) -> Finding:
+        """Return what was found at `start` to `end` of a normal form, shown as it was written."""
+        span = plain.span(start, end)
+        return cls(rule, category, span, forms.text[span.start : span.end], detail)
 
-_GENERAL = {
-    Category.WORD: Action.HIDE,
-    Category.PATTERN: Action.HIDE,
-    Category.PROMPT: Action.HIDE,
-    Category.PERSONAL: Action.HIDE,
-    Category.SECRET: Action.HIDE,
-    Category.LINK: Action.HIDE,
-    Category.DOMAIN: Action.IGNORE,
-    Category.INJECTION: Action.QUEUE,
-    Category.ADVICE: Action.WARN,
-    Category.CRISIS: Action.WARN,
-}
-_ADULT = _GENERAL | {Category.WORD: Action.QUEUE}
+
+Actions: TypeAlias = Mapping[Category, Action]
+
+_ANSWERS = MappingProxyType(
+    {
+        Category.WORD: Action.HIDE,
+        Category.PATTERN: Action.HIDE,
+        Category.PROMPT: Action.HIDE,
+        Category.PERSONAL: Action.HIDE,
+        Category.SECRET: Action.HIDE,
+        Category.LINK: Action.HIDE,
+        Category.ADVICE: Action.WARN,
+        Category.CRISIS: Action.WARN,
+    }
+)
+_MESSAGES = MappingProxyType(
+    {
+        Category.WORD: Action.HIDE,
+        Category.PATTERN: Action.HIDE,
+        Category.SECRET: Action.WARN,
+        Category.CRISIS: Action.WARN,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a channel's rules are. The defaults are those of a general channel without a list of words.
+    """A channel's rules. The defaults are those of a general channel without a list of words.
 
-    `allowed_hosts` names hosts whose links may be shown, each with its subdomains: "wikipedia.org" allows
-    "zh.wikipedia.org" and not "wikipedia.org.example". `prompt_overlap` is how many letters and digits of the system
-    prompt in a row make a leak (a Chinese character counts three).
+    `messages` says what to do about what members write, `answers` about what the character says; a category that is not
+    in there is ignored, yet found. `allowed_hosts` are those whose links may be shown, each with its subdomains:
+    "wikipedia.org" allows "zh.wikipedia.org" and not "wikipedia.org.example". `prompt_overlap` is how many letters and
+    digits of the system prompt in a row are a leak (a Chinese character counts three).
     """
 
     audience: Audience = Audience.GENERAL
-    actions: Mapping[Category, Action] = field(default_factory=lambda: MappingProxyType(_GENERAL))
+    messages: Actions = field(default_factory=lambda: _MESSAGES)
+    answers: Actions = field(default_factory=lambda: _ANSWERS)
     words: Blocklist | None = None
     patterns: Patterns | None = None
     allowed_hosts: frozenset[str] = frozenset({"discord.com", "wikipedia.org"})
     prompt_overlap: int = 48
 
-    def action(self, category: Category) -> Action:
-        return self.actions.get(category, Action.IGNORE)
 
-    def strongest(self, findings: Iterable[Finding]) -> Action:
-        """Return what the findings call for together."""
-        return max((self.action(finding.category) for finding in findings), default=Action.IGNORE)
+def default_policy(audience: Audience, *, words: Blocklist | None = None, patterns: Patterns | None = None) -> Policy:
+    """Return the defaults for a channel: where only adults read, listed words are answered, and may be said."""
+    if audience is Audience.GENERAL:
+        return Policy(audience, words=words, patterns=patterns)
+    return Policy(
+        audience,
+        MappingProxyType({**_MESSAGES, Category.WORD: Action.IGNORE}),
+        MappingProxyType({**_ANSWERS, Category.WORD: Action.IGNORE}),
+        words,
+        patterns,
+    )
 
 
-def default_policy(
-    audience: Audience,
-    *,
-    words: Blocklist | None = None,
-    patterns: Patterns | None = None,
-    allowed_hosts: frozenset[str] | None = None,
-) -> Policy:
-    """Return the defaults for a channel: where only adults read, listed words are reported and not hidden."""
-    actions = MappingProxyType(_ADULT if audience is Audience.ADULT else _GENERAL)
-    hosts = Policy().allowed_hosts if allowed_hosts is None else allowed_hosts
-    return Policy(audience, actions, words, patterns, hosts)
+def strongest(findings: Iterable[Finding], actions: Actions) -> Action:
+    """Return what the findings call for together."""
+    return max((actions.get(finding.category, Action.IGNORE) for finding in findings), default=Action.IGNORE)

@@ -137,7 +137,7 @@ def _clean_character(character: str) -> str:
     if is_hidden(character):
         return ""
     if character.isspace():
-        return "\n" if character in "\n\u2028\u2029\x85" else " "
+        return "\n" if character in "\n\u2028\u2029" else " "
     return "".join(letter for letter in unicodedata.normalize("NFKC", character) if not is_hidden(letter))
 
 

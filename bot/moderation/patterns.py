@@ -50,21 +50,21 @@ class Patterns:
 
     def find(self, forms: Forms) -> list[Finding]:
         """Return every match; at most 100 a pattern."""
-        found = []
+        found: list[Finding] = []
         for plain in (forms.clean, forms.folded):
-            for index, start, end in self._search(plain.text, partial=False):
-                span = plain.span(start, end)
-                text = forms.text[span.start : span.end]
-                found.append(Finding("pattern", Category.PATTERN, span, text, self.patterns[index]))
+            found += (
+                Finding.at("pattern", Category.PATTERN, forms, plain, start, end, self.patterns[index])
+                for index, start, end in self._search(plain.text, partial=False)
+            )
             if forms.folded.text == forms.clean.text:
                 break
         return list(dict.fromkeys(found))
 
-    def open_from(self, forms: Forms, start: int) -> int | None:
-        """Return the first place of the clean text, from `start` on, at which a match may begin that goes on."""
+    def open_from(self, forms: Forms) -> int | None:
+        """Return the first place of the clean text at which a match may begin that goes on."""
         text = forms.clean.text
-        places = [at for _, at, end in self._search(text[start:], partial=True) if end == len(text) - start]
-        return start + min(places) if places else None
+        places = [at for _, at, end in self._search(text, partial=True) if end == len(text)]
+        return min(places, default=None)
 
     def _search(self, text: str, *, partial: bool) -> list[tuple[int, int, int]]:
         found: list[tuple[int, int, int]] = []

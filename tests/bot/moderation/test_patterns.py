@@ -53,5 +53,5 @@ def test_there_is_a_most_of_patterns() -> None:
 
 def test_a_match_that_may_go_on_is_told_from_where_it_begins() -> None:
     patterns = Patterns([r"free\s+nitro"])
-    assert patterns.open_from(Forms("get free ni"), 0) == 4
-    assert patterns.open_from(Forms("get free beer"), 0) is None
+    assert patterns.open_from(Forms("get free ni")) == 4
+    assert patterns.open_from(Forms("get free beer")) is None
