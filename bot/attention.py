@@ -66,6 +66,8 @@ class Attention:
                 self._unasked.pop(message.channel.id, None)
         if not _can_be_answered(message):
             return None
+        if message.author.id in await self._store.opted_out():
+            return None
         server = await self._store.server_settings(message.guild.id if message.guild else None)
         if server.paused or (by_bot and not self._may_answer_bot(message.channel.id, server)):
             return None

@@ -27,6 +27,7 @@ from bot.responder import Responder
 from cogs.chat import Chat
 from cogs.feedback import Feedback
 from cogs.moderators import Moderators
+from cogs.privacy import Privacy
 from cogs.raters import Raters
 from cogs.room import Room
 from cogs.training import Training
@@ -34,6 +35,8 @@ from cogs.training import Training
 if TYPE_CHECKING:
     from bot.arms import Arms
     from bot.nightly import Nightly
+    from bot.privacy.forget import Forget
+    from bot.privacy.retention import Retention
     from bot.settings import Settings
     from bot.store import Store
     from models.loading import LoadedModel
@@ -58,6 +61,8 @@ class EncoreBot(commands.Bot):
         ratings: Ratings,
         *,
         nightly: Nightly | None = None,
+        forget: Forget | None = None,
+        retention: Retention | None = None,
         provenance: Provenance = Provenance.DISCORD,
         draw: random.Random | None = None,
     ) -> None:
@@ -77,6 +82,8 @@ class EncoreBot(commands.Bot):
         self.responder = responder
         self.ratings = ratings
         self.nightly = nightly  # None: nothing is learned, and there are no commands for it
+        self.forget = forget  # None: members can't be forgotten, and there are no commands for it
+        self.retention = retention
         self.attention = Attention(self, store, draw=draw or random.Random())
         self._provenance = provenance
         self._closing = asyncio.Lock()
@@ -97,6 +104,8 @@ class EncoreBot(commands.Bot):
         await self.add_cog(Room(self))
         if self.nightly is not None:
             await self.add_cog(Training(self, self.nightly))
+        if self.forget is not None:
+            await self.add_cog(Privacy(self, self.forget, self.retention))
         await self._sync_commands()
 
     async def _sync_commands(self) -> None:
@@ -136,6 +145,8 @@ def build_bot(
     *,
     nightly: Nightly | None = None,
     arms: Arms | None = None,
+    forget: Forget | None = None,
+    retention: Retention | None = None,
     provenance: Provenance = Provenance.DISCORD,
     draw: random.Random | None = None,
 ) -> EncoreBot:
@@ -150,7 +161,16 @@ def build_bot(
     discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # Encore never speaks in voice channels
     responder = Responder(store, model, settings=settings, arms=arms)
     return EncoreBot(
-        settings, store, model, responder, Ratings(store), nightly=nightly, provenance=provenance, draw=draw
+        settings,
+        store,
+        model,
+        responder,
+        Ratings(store),
+        nightly=nightly,
+        forget=forget,
+        retention=retention,
+        provenance=provenance,
+        draw=draw,
     )
 
 

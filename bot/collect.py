@@ -1,8 +1,9 @@
 """What a night may learn from, gathered into a snapshot; and whether what it learned from still stands.
 
-Eligible is what the operator, the demo or an import brought; text of Discord's is not, whoever voted. Completions are
-the model's own (or an import's), never a member's words: a correction counts as a vote against the reply, and what the
-member would have said is not read here.
+Eligible is what the operator, the demo or an import brought; text of Discord's only where Discord permitted it and all
+whose words it holds agreed. Whose votes count is the store's one query to say. Completions are the model's own (or an
+import's), never a member's words: a correction counts as a vote against the reply, and what the member would have said
+is not read here.
 """
 
 from __future__ import annotations
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from bot.store_nights import LearnableReply, RaterRow
 
 ELIGIBLE = frozenset({Provenance.OPERATOR, Provenance.DEMO, Provenance.IMPORT})
-DISCORD_REFUSED = (
-    "Text that came through Discord is not learned from: Discord's developer policy forbids it without permission."
-)
 _DISCORD_EPOCH_SECONDS = 1_420_070_400
 _DAY = 86_400.0
 # Their prompts are nobody's share of the training: one person brought them all.
@@ -54,15 +52,28 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
+    """`members` are those whose words, ratings or labels are in the snapshot."""
+
     snapshot: Snapshot
     standing: Standing
+    members: frozenset[int] = frozenset()
 
 
 async def collect(
-    store: Store, *, model_sha256: str, prompt_version: int, now: float, snowflakes: bool = True
+    store: Store,
+    *,
+    model_sha256: str,
+    prompt_version: int,
+    now: float,
+    snowflakes: bool = True,
+    discord_permitted: bool = False,
 ) -> Collected:
-    """Gather what may be learned from. `snowflakes` tells whether members' ids hold the age of their accounts."""
-    replies = await store.learnable(ELIGIBLE, model_sha256=model_sha256, prompt_version=prompt_version)
+    """Gather what may be learned from. `snowflakes` tells whether members' ids hold the age of their accounts.
+
+    `discord_permitted` is the operator's word that Discord permitted it; even then members have to agree.
+    """
+    eligible = ELIGIBLE | {Provenance.DISCORD} if discord_permitted else ELIGIBLE
+    replies = await store.learnable(eligible, model_sha256=model_sha256, prompt_version=prompt_version)
     votes = [vote for reply in replies for vote in _votes(reply)]
     snapshot = Snapshot(
         replies=tuple(map(_collected, replies)),
@@ -81,7 +92,7 @@ async def collect(
         ),
         corrections=frozenset((reply.reply_id, member) for reply in replies for member, _ in reply.corrections),
     )
-    return Collected(snapshot, standing)
+    return Collected(snapshot, standing, frozenset(member for reply in replies for member in reply.members))
 
 
 def _collected(reply: LearnableReply) -> CollectedReply:
@@ -102,7 +113,7 @@ def _collected(reply: LearnableReply) -> CollectedReply:
 
 def _votes(reply: LearnableReply) -> Iterable[Vote]:
     """Yield one vote a member: what they said last, and a correction where they said nothing else."""
-    own = reply.author_id if reply.provenance is Provenance.DEMO else None
+    own = None if reply.provenance in _NOBODYS_PROMPTS else reply.author_id
     said = {vote.member_id: (vote.value, vote.rated_at) for vote in reply.votes if vote.value}
     for member_id, corrected_at in reply.corrections:
         said.setdefault(member_id, (-1.0, corrected_at))

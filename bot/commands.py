@@ -128,6 +128,8 @@ async def _demo(options: argparse.Namespace, settings: Settings) -> None:
                     model,
                     nightly=learning.nightly,
                     arms=learning.arms,
+                    forget=learning.forget,
+                    retention=learning.retention,
                     provenance=Provenance.DEMO,
                 ),
                 facts=demo_facts(store, model),
@@ -197,7 +199,15 @@ async def _run(settings: Settings) -> None:
         from bot import gateway
         from bot.client import build_bot
 
-        bot = build_bot(settings, store, model, nightly=learning.nightly, arms=learning.arms)
+        bot = build_bot(
+            settings,
+            store,
+            model,
+            nightly=learning.nightly,
+            arms=learning.arms,
+            forget=learning.forget,
+            retention=learning.retention,
+        )
         await gateway.run(bot, settings.discord_token)
 
 

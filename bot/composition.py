@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from bot.arms import Arms
 from bot.night_work import NightRules, NightWork
 from bot.nightly import Nightly
+from bot.privacy.forget import Forget
+from bot.privacy.journal import JOURNAL, Journal
+from bot.privacy.retention import Retention
 from bot.promotion import Promotion, needed
 from bot.settings import Settings
 from bot.store import Store
@@ -38,10 +41,12 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Learning:
-    """The services of learning on one data folder."""
+    """The services of learning and unlearning on one data folder."""
 
     nightly: Nightly
     arms: Arms
+    forget: Forget
+    retention: Retention
 
 
 class Services(NamedTuple):
@@ -149,6 +154,7 @@ def _learning(
     engine: Engine | None,
     nights: NightOptions,
 ) -> Learning:
+    folder = database.parent / NIGHTS
     promotion = Promotion(
         store,
         adapters,
@@ -157,20 +163,26 @@ def _learning(
         share=settings.canary_share,
         keep=settings.keep_adapters,
         warnings=healed.warnings,
-        nights=database.parent / NIGHTS,
+        nights=folder,
     )
     work = NightWork(
         store,
         spec,
         promotion,
         settings,
-        folder=database.parent / NIGHTS,
+        folder=folder,
         rules=nights.rules,
         snowflakes=nights.snowflakes,
         command=nights.command,
     )
     nightly = Nightly(store, work, promotion, hour=settings.night_hour)
-    return Learning(nightly, Arms(store, lambda: promotion.serving))
+    journal = Journal(database.parent / JOURNAL)
+    return Learning(
+        nightly,
+        Arms(store, lambda: promotion.serving),
+        Forget(store, journal, nightly, promotion, nights=folder),
+        Retention(store, settings, nights=folder),
+    )
 
 
 def _import(names: tuple[str, ...]) -> None:

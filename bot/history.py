@@ -88,7 +88,8 @@ class Histories:
     async def until(self, asked: discord.Message) -> list[Message]:
         """Return what was said up to `asked`, oldest first, `asked` last.
 
-        Messages whose text Discord keeps from us (no message-content intent) are left out, as is what can't be read.
+        Messages whose text Discord keeps from us (no message-content intent) are left out, as is what can't be read,
+        and what members said who opted out.
         """
         channel = asked.channel
         question = self._record(asked)
@@ -98,7 +99,8 @@ class Histories:
             said[message.id] = message
         if isinstance(channel, discord.Thread) and (starter := await self._starter(channel)) is not None:
             said[starter.id] = starter
-        told = [message for _, message in sorted(said.items()) if message.id <= question.id]
+        unread = await self._store.opted_out()
+        told = [m for _, m in sorted(said.items()) if m.id <= question.id and m.author_id not in unread]
         return [await self._with_parent(message) for message in told if message.is_self or message.content]
 
     async def _recent(self, channel: discord.abc.Messageable, asked_id: int) -> list[Message]:

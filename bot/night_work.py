@@ -11,7 +11,7 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,8 @@ from bot.collect import Collected, Standing, collect
 from bot.errors import EncoreError, NightError, NightRefused, StoreError
 from bot.learning_records import Night, NightOutcome, NightProgress, NightState
 from bot.night_budget import spending, spent_seconds
-from bot.night_job import COMMAND, draw_report, run_job
+from bot.night_job import COMMAND, JobEnd, draw_report, run_job
+from bot.privacy.members import note_members
 from models.errors import ModelError
 from models.learning import job as jobs
 from models.learning.files import read_json, write_json
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 OnProgress = Callable[[NightProgress], None]
 
+_MOMENT_SECONDS = 0.05
 MOST_ATTEMPTS = 3  # a night that takes the whole process down with it isn't tried for ever
 _STANDS_SECONDS = 2 * 86_400.0  # an older night has missed too many ratings to go on
 _WENT_ON = "It went on where an attempt before it had stopped."
@@ -89,6 +91,8 @@ class NightWork:
         self._rules = rules or NightRules()
         self._snowflakes = snowflakes
         self._draw = draw
+        self._job: asyncio.Future[JobEnd] | None = None
+        self._abandoned: set[str] = set()
 
     @property
     def can_learn(self) -> bool:
@@ -107,6 +111,8 @@ class NightWork:
         self._tell(night, on_progress, jobs.Progress("collect", 0, 0, begun))
         try:
             ended = await self._attempt(night, on_progress)
+        except _TakenBack as error:
+            ended = _not_promoted(replace(night, state=NightState.FINISHED), NightOutcome.RETRACTED, str(error))
         except (EncoreError, ModelError) as error:
             return await self.fail(night, str(error))
         except OSError as error:
@@ -115,6 +121,14 @@ class NightWork:
             log.exception("the night %s broke", night.id)
             return await self.fail(night, f"The night broke ({type(error).__name__}: {error}); the log says more.")
         return await self.end(replace(ended, sentences=(*ended.sentences, _WENT_ON)) if goes_on else ended)
+
+    async def abandon(self, nights: Collection[str]) -> None:
+        """End the night under way if it is one of these, and return when it has ended."""
+        while self.running is not None and self.running.night_id in nights:
+            self._abandoned.add(self.running.night_id)
+            if self._job is not None:
+                self._job.cancel()
+            await asyncio.sleep(_MOMENT_SECONDS)
 
     async def fail(self, night: Night, sentence: str) -> Night:
         """End a night whose job could not say how it ended, and have its report say it."""
@@ -167,6 +181,7 @@ class NightWork:
 
     def _freeze(self, folder: Path, night: Night, collected: Collected, now: float) -> jobs.Job:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        note_members(folder, collected.members)
         sha256 = write_snapshot(folder / jobs.SNAPSHOT, collected.snapshot)
         write_json(folder / _STANDING, collected.standing.as_object())
         job = jobs.Job(
@@ -194,14 +209,15 @@ class NightWork:
         if result is not None and not result.resumable:
             return result
         remaining = await asyncio.to_thread(self._set_limit, folder, job)
+        work = run_job(
+            self._command or COMMAND,
+            folder,
+            limit_seconds=remaining,
+            threads=job.threads,
+            on_progress=lambda progress: self._tell(night, on_progress, progress),
+        )
         async with spending(folder):
-            end = await run_job(
-                self._command or COMMAND,
-                folder,
-                limit_seconds=remaining,
-                threads=job.threads,
-                on_progress=lambda progress: self._tell(night, on_progress, progress),
-            )
+            end = await self._unless_abandoned(night, work)
         if end.code is None:
             raise self._took_too_long()
         result = await asyncio.to_thread(jobs.read_result, folder)
@@ -209,6 +225,18 @@ class NightWork:
             how = f"was killed by signal {-end.code}" if end.code < 0 else f"ended with code {end.code}"
             raise NightError(f"The night's process {how} and left no result; {folder / jobs.LOG} says more.")
         return result
+
+    async def _unless_abandoned(self, night: Night, work: Coroutine[Any, Any, JobEnd]) -> JobEnd:
+        """Raise _TakenBack when a member took their data back meanwhile; the job has ended then."""
+        self._job = asyncio.ensure_future(work)
+        try:
+            return await self._job
+        except asyncio.CancelledError:
+            if night.id not in self._abandoned:
+                raise
+            raise _TakenBack("A member took back data that it learned from: ended, to be trained anew.") from None
+        finally:
+            self._job = None
 
     def _set_limit(self, folder: Path, job: jobs.Job) -> float:
         """Tell the job what earlier attempts left of the limit, and return it in seconds."""
@@ -268,9 +296,13 @@ class NightWork:
         return then.missing_from((await self._collect(self._clock())).standing)
 
     async def _collect(self, now: float) -> Collected:
-        sha256 = self._spec.sha256
         return await collect(
-            self._store, model_sha256=sha256, prompt_version=PROMPT_VERSION, now=now, snowflakes=self._snowflakes
+            self._store,
+            model_sha256=self._spec.sha256,
+            prompt_version=PROMPT_VERSION,
+            now=now,
+            snowflakes=self._snowflakes,
+            discord_permitted=bool(self._settings.discord_training_permission),
         )
 
     async def end(self, night: Night) -> Night:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -206,6 +206,14 @@ class Nightly:
         if kept is None or begun != float(kept):
             await self._store.set_meta(_BEGUN, str(begun))
         return begun
+
+    async def abandon(self, nights: Collection[str]) -> None:
+        """End the night under way if it is one of these: a member took back what it learns from."""
+        await self._work.abandon(nights)
+
+    async def repeat(self) -> None:
+        """Have the next scheduled night begin now, where nights are scheduled at all."""
+        await self._store.set_meta(_BEGUN, "0")
 
     async def frozen(self) -> bool:
         return await self._store.learning_frozen()

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,20 @@ _LINGER_SECONDS = 900.0
 _HEARD_CONVERSATIONS = 10  # rated ones, in each arm
 _HEARD_SECONDS = 12 * 3600.0  # less than from the end of a night to the next one
 _UNJUDGED = CanaryVerdict(Decision.CONTINUE, 0.5, 1.0, (math.nan, math.nan), (0, 0), "Its ratings can't be judged now.")
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """Which adapters were taken out of service for good, and what answers now (None: the base).
+
+    `failures` are sentences of what could not be removed yet.
+    """
+
+    adapters: tuple[str, ...] = ()
+    serving: str | None = None
+    changed: bool = False
+    failures: tuple[str, ...] = ()
+
 
 Judge = Callable[[Sequence[CanaryRating], Path | None], Awaitable[CanaryVerdict | None]]
 
@@ -124,6 +138,51 @@ class Promotion:
         except (ModelError, OSError) as error:
             log.warning("the adapter %s could not be removed: %s", name, error)
             self.warnings.append(f"The adapter {name} rests on a rating that was taken back; remove its folder.")
+
+    async def retire(self, of_night: Callable[[str], bool]) -> Retired:
+        """Take out of service for good, and off the disk, what the nights made that `of_night` names.
+
+        Where one of them answers, the last clean one before it does so from now on, or the base. Good to be done twice.
+        """
+        async with self._changing:
+            stale = await asyncio.to_thread(self._made_in, of_night)
+            before = self.serving
+            if needed(before) & stale:
+                await self._serve_without(stale)
+                self.verdict = None
+            for name in stale:
+                self._served_until.pop(name, None)
+            if self._engine is not None and stale & set(self._engine.adapters):
+                await self._engine.swap(await asyncio.to_thread(self._paths, needed(self.serving)))
+            failures = []
+            for name in sorted(stale):
+                try:
+                    await asyncio.to_thread(self._adapters.remove, name)
+                except (ModelError, OSError) as error:
+                    failures.append(f"The adapter {name} could not be removed yet ({error}).")
+            self.serving = replace(
+                self.serving, previous=tuple(name for name in self.serving.previous if name not in stale)
+            )
+            serving, changed = self.serving.adapter, needed(before) != needed(self.serving)
+            if stale:
+                await self._audit(_NOBODY, "learning retire", {"adapters": sorted(stale), "serving": serving})
+            return Retired(tuple(sorted(stale)), serving, changed, tuple(failures))
+
+    def _made_in(self, of_night: Callable[[str], bool]) -> set[str]:
+        return {name for name in self._adapters.names() if of_night(self._adapters.manifest(name).night)}
+
+    async def _serve_without(self, stale: set[str]) -> None:
+        """Serve the last clean one; where the engine doesn't take it, the base."""
+        if self.serving.adapter not in stale:
+            await self._change(lambda: self._adapters.settle(False), set())
+            return
+        kept = set(await asyncio.to_thread(self._adapters.names)) - stale
+        clean = next((name for name in self.serving.previous if name is None or name in kept), None)
+        try:
+            await self._change(lambda: self._adapters.rollback(clean), {clean} if clean else set())
+        except ModelError as error:
+            log.warning("the adapter %s can't be served (%s); the base model answers", clean, error)
+            await self._change(lambda: self._adapters.rollback(None), set())
 
     async def watch(self, *, may_keep: bool = True) -> CanaryVerdict | None:
         """Judge the canary and act: keep it for everyone, or roll it back. None: none runs, or it can't be judged."""

@@ -20,7 +20,7 @@ from bot.conversation import Composed, Conversations, labels_in
 from bot.errors import StoreError
 from bot.records import Ask, Generation, Message, Outcome, PromptRecord, Reply, ReplyState, ServerSettings
 from bot.streaming import Controls, Pacers, StreamingMessage, Surface, SurfaceBusy, SurfaceGone
-from models.errors import EngineFailed, ModelError, PromptTooLong
+from models.errors import AdapterGone, EngineFailed, ModelError, PromptTooLong
 from models.types import FinishReason, Request
 
 if TYPE_CHECKING:
@@ -236,17 +236,22 @@ class Responder:
         shown: StreamingMessage,
         server: ServerSettings,
     ) -> None:
-        """Generate, and again with another seed where the answer begins as another member's."""
-        choice = await self._arms.place(running.ask) if self._arms else None
-        placement, adapter = (choice.placement, choice.adapter) if choice else (None, None)
+        """Generate; again with another seed where the answer begins as another member's, or its adapter is gone."""
         labels = Labels(self._conversations.character, composed.labels)
         # The template writes the tag itself, or an earlier reply did, so the model will not.
         reasoning = composed.reasoning or self._model.prompts.opens_reasoning(composed.prompt.token_ids)
         for again in range(_TRIES):
+            choice = await self._arms.place(running.ask) if self._arms else None
+            placement, adapter = (choice.placement, choice.adapter) if choice else (None, None)
             request = self._request(composed, running.ask, server, adapter, again)
             await self._store.start_reply(reply_id, composed.prompt, self._generation(request), placement)
             answer.begin(labels, reasoning=reasoning)
-            await self._stream(request, running, answer, shown)
+            try:
+                await self._stream(request, running, answer, shown)
+            except AdapterGone:  # it was retired while this waited for its turn: what serves now answers
+                if again + 1 == _TRIES:
+                    raise
+                continue
             if not answer.impersonates:
                 return
 

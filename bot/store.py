@@ -20,6 +20,7 @@ from bot.database import Database, problems
 from bot.records import Ask, Generation, Outcome, Placement, PromptRecord, Reply, ReplyState, UnfinishedReply
 from bot.store_imports import ImportQueries
 from bot.store_nights import NightQueries
+from bot.store_privacy import PrivacyQueries
 from bot.store_ratings import RatingQueries
 from bot.store_room import RoomQueries
 from bot.store_servers import ServerQueries
@@ -29,7 +30,7 @@ __all__ = ["Store", "restore"]
 _UNFINISHED = (ReplyState.WAITING, ReplyState.STREAMING)
 
 
-class Store(RatingQueries, ServerQueries, NightQueries, RoomQueries, ImportQueries):
+class Store(RatingQueries, ServerQueries, NightQueries, RoomQueries, ImportQueries, PrivacyQueries):
     """The queries, each a method; writes hold the one write lock, reads see committed data alone."""
 
     def __init__(self, database: Database, clock: Callable[[], float], *, last_seq: int) -> None:
@@ -38,6 +39,7 @@ class Store(RatingQueries, ServerQueries, NightQueries, RoomQueries, ImportQueri
         NightQueries.__init__(self, database, clock)
         RoomQueries.__init__(self, database, clock)
         ImportQueries.__init__(self, database, clock)
+        PrivacyQueries.__init__(self, database, clock)
 
     @classmethod
     async def open(

@@ -18,25 +18,40 @@ _NIGHT_COLUMNS = (
     " sentences, warnings, figures"
 )
 _FROZEN = "learning_frozen"  # its name in the meta table
-# The one question of what a night may learn from. One that nobody said anything of teaches nothing; one that was cut at
-# the limit of its length is marked, as it must not teach to stop in the middle of a sentence.
-_LEARNABLE = """
-    SELECT replies.id, coalesce(arms.conversation, 'message:' || asked_message_id), asked_message_id, variant,
-        replies.created_at, member_id, nullif(guild_id, 0), provenance, prompt_version, adapter, completion,
-        prompt_token_ids, completion_token_ids, finish_reason = 'length', gold.good,
-        (SELECT json_group_array(json_array(votes.member_id, value, rated_at)) FROM votes WHERE reply_id = replies.id),
+# Discord's members have to agree, also to the use of a reaction in a rating room; the demo's and an import's needn't,
+# but whoever refused does so everywhere.
+_MAY_TEACH = """({member} NOT IN (SELECT member_id FROM refusing)
+            AND (provenance IN ('demo', 'import') OR {member} IN (SELECT member_id FROM consenting)))"""
+
+
+def _may_teach(member: str) -> str:
+    return _MAY_TEACH.format(member=member)
+
+
+# The one question of what a night may learn from, and the policy's only gate: whose words are in a prompt, and whose
+# opinions count. A reply that nobody said anything of teaches nothing; one that was cut at the limit of its length is
+# marked, as it must not teach to stop in the middle of a sentence.
+_LEARNABLE = f"""
+    WITH learnable AS (SELECT replies.id, coalesce(arms.conversation, 'message:' || asked_message_id),
+        asked_message_id, variant, replies.created_at, member_id, nullif(guild_id, 0), provenance, prompt_version,
+        adapter, completion, prompt_token_ids, completion_token_ids, finish_reason = 'length',
+        CASE WHEN {_may_teach("gold.actor_id")} THEN gold.good END AS good,
+        (SELECT json_group_array(json_array(votes.member_id, value, rated_at)) FROM votes
+            WHERE reply_id = replies.id AND {_may_teach("votes.member_id")}) AS votes,
         (SELECT json_group_array(json_array(corrections.member_id, corrected_at))
-            FROM corrections WHERE reply_id = replies.id),
+            FROM corrections WHERE reply_id = replies.id AND {_may_teach("corrections.member_id")}) AS corrections,
         (SELECT json_group_array(json_array(reply_a, member_id, preference))
-            FROM comparisons WHERE reply_b = replies.id)
+            FROM comparisons WHERE reply_b = replies.id AND {_may_teach("comparisons.member_id")}) AS comparisons,
+        gold.actor_id, prompt_member_ids
     FROM replies LEFT JOIN arms ON arms.reply_id = replies.id LEFT JOIN gold ON gold.reply_id = replies.id
     WHERE provenance IN (SELECT value FROM json_each(?1)) AND model_sha256 = ?2 AND prompt_version = ?3
         AND state = 'done' AND finish_reason IN ('end', 'length') AND length(completion_token_ids) > 0
-        AND (gold.good IS NOT NULL OR EXISTS (SELECT 1 FROM ratings WHERE reply_id = replies.id)
-            OR EXISTS (SELECT 1 FROM corrections WHERE reply_id = replies.id)
-            OR EXISTS (SELECT 1 FROM comparisons WHERE reply_b = replies.id)
-            OR EXISTS (SELECT 1 FROM comparisons WHERE reply_a = replies.id))
-    ORDER BY replies.id
+        AND (provenance IN ('operator', 'import') OR ({_may_teach("replies.member_id")}
+            AND NOT EXISTS (SELECT 1 FROM json_each(prompt_member_ids) AS said
+                WHERE NOT {_may_teach("said.value")}))))
+    SELECT * FROM learnable WHERE good IS NOT NULL OR votes <> '[]' OR corrections <> '[]' OR comparisons <> '[]'
+        OR id IN (SELECT json_extract(said.value, '$[0]') FROM learnable AS later, json_each(later.comparisons) AS said)
+    ORDER BY id
 """
 
 
@@ -75,6 +90,18 @@ class LearnableReply:
     votes: tuple[Said, ...]
     corrections: tuple[tuple[int, float], ...]
     comparisons: tuple[tuple[int, int, Preference], ...]
+    gold_actor_id: int | None
+    prompt_member_ids: tuple[int, ...]
+
+    @property
+    def members(self) -> frozenset[int]:
+        """Return whose words, ratings or label this is made of; an import's and the operator's words are nobody's."""
+        said = {vote.member_id for vote in self.votes} | {member for member, _ in self.corrections}
+        compared = {comparison[1] for comparison in self.comparisons}
+        labelled = {self.gold_actor_id} if self.gold is not None and self.gold_actor_id is not None else set()
+        of_members = self.provenance in (Provenance.DISCORD, Provenance.DEMO)
+        words = {self.author_id, *self.prompt_member_ids} if of_members else set()
+        return frozenset(said | compared | labelled | words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +320,7 @@ def _night(row: Sequence[Any]) -> Night:
 
 def _learnable(row: Sequence[Any]) -> LearnableReply:
     reply_id, conversation, asked, variant, created_at, author_id, guild_id, provenance, version, adapter = row[:10]
-    completion, prompt, completed, cut, gold, votes, corrections, comparisons = row[10:]
+    completion, prompt, completed, cut, gold, votes, corrections, comparisons, gold_actor_id, prompt_members = row[10:]
     return LearnableReply(
         reply_id=reply_id,
         conversation_id=conversation,
@@ -313,4 +340,6 @@ def _learnable(row: Sequence[Any]) -> LearnableReply:
         votes=tuple(Said(*said) for said in sorted(json.loads(votes))),
         corrections=tuple((member, at) for member, at in sorted(json.loads(corrections))),
         comparisons=tuple((first, member, Preference(told)) for first, member, told in sorted(json.loads(comparisons))),
+        gold_actor_id=gold_actor_id,
+        prompt_member_ids=tuple(json.loads(prompt_members or "[]")),
     )

@@ -55,7 +55,7 @@ class RatingQueries:
         """Make a message's reactions those of `present`: {(member_id, emoji): value}, None if it counts for nothing.
 
         What already stood keeps its value, whatever its emoji counts for now, and its place in time, so that a later
-        vote by button is not undone by a restart.
+        vote by button is not undone by a restart. What a member had deleted stays so, though Discord still shows it.
         """
         async with self._database.transaction() as connection:
             kept = await connection.execute_fetchall(
@@ -64,9 +64,15 @@ class RatingQueries:
                 (message_id,),
             )
             stood = {(member_id, emoji) for member_id, emoji in kept}
+            forgotten = await connection.execute_fetchall(
+                "SELECT deletions.member_id FROM reply_messages JOIN replies ON replies.id = reply_id JOIN deletions"
+                " ON requested_at >= created_at WHERE message_id = ?",
+                (message_id,),
+            )
+            gone = {member_id for (member_id,) in forgotten}
             events = [ReactionEvent(ReactionKind.REMOVE, message_id, *key) for key in stood - present.keys()]
             for (member_id, emoji), value in present.items():
-                if value is not None and (member_id, emoji) not in stood:
+                if value is not None and (member_id, emoji) not in stood and member_id not in gone:
                     events.append(ReactionEvent(ReactionKind.ADD, message_id, member_id, emoji, value))
             await connection.execute_fetchall(_REACT, self._reactions(events))
 

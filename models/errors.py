@@ -7,6 +7,7 @@ ModelError
 |- AdapterRefused      an adapter is damaged, of another model, not there, or llama.cpp doesn't take it
 |- PromptTooLong       what can't be dropped (instructions and the newest message) exceeds the context
 `- EngineFailed        the engine broke while it generated
+   `- AdapterGone      a request waited for an adapter that was taken out of service meanwhile
 """
 
 
@@ -35,4 +36,8 @@ class AdapterRefused(ModelError):
 
 
 class EngineFailed(ModelError):
+    pass
+
+
+class AdapterGone(EngineFailed):
     pass

@@ -55,6 +55,7 @@ class World(LiveWorld):
         model: LoadedModel,
         *,
         nightly: Any = None,
+        forget: Any = None,
         provenance: Provenance,
         draw: random.Random | None,
         **options: Any,
@@ -63,6 +64,7 @@ class World(LiveWorld):
         self.store = store
         self.model = model
         self.nightly = nightly
+        self.forget = forget
         self.provenance = provenance
         self._draw = draw
         super().__init__(self._build(), **options)
@@ -74,6 +76,7 @@ class World(LiveWorld):
             self.store,
             self.model,
             nightly=self.nightly,
+            forget=self.forget(self.store) if self.forget else None,
             provenance=self.provenance,
             draw=self._draw,
         )
@@ -163,6 +166,7 @@ async def live_world(
     tmp_path: Path,
     *,
     nightly: Any = None,
+    forget: Callable[[Store], Any] | None = None,
     clock: Callable[[], float] = time.time,
     provenance: Provenance = Provenance.DEMO,
     draw: random.Random | None = None,
@@ -184,6 +188,7 @@ async def live_world(
                 store,
                 model,
                 nightly=nightly,
+                forget=forget,
                 provenance=provenance,
                 draw=draw,
                 approved_intents=approved_intents,

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from pathlib import Path
 
 from models.engines.pieces import StopStrings
-from models.errors import AdapterRefused, EngineFailed, PromptTooLong
+from models.errors import AdapterGone, AdapterRefused, EngineFailed, PromptTooLong
 from models.spec import ECHO
 from models.tokenizer import ModelTokenizer, prepare
 from models.types import EngineInfo, Finish, FinishReason, Piece, Request, Role
@@ -77,7 +77,7 @@ class EchoEngine:
     async def stream(self, request: Request, *, cancel: asyncio.Event) -> AsyncGenerator[Piece, None]:
         """Repeat the last user turn. Raises PromptTooLong, and EngineFailed after `fail_after` pieces."""
         if request.adapter is not None and request.adapter not in self._adapters:
-            raise EngineFailed(f"The adapter {request.adapter!r} is not loaded; answer without one.")
+            raise AdapterGone(f"The adapter {request.adapter!r} is not loaded; answer without one.")
         self.asked.append(request.adapter)
         room = self._info.context_tokens - len(request.prompt_token_ids)
         if room < 1:

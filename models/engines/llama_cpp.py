@@ -19,7 +19,7 @@ from models.engines.cores import usable_cores
 from models.engines.llama_server import open_server
 from models.engines.llama_stream import Run, Server
 from models.engines.slots import Slots
-from models.errors import EngineFailed, PromptTooLong
+from models.errors import AdapterGone, EngineFailed, PromptTooLong
 from models.types import EngineInfo, Piece, Request
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class LlamaCppEngine:
         if self._closed:
             raise EngineFailed(_CLOSED)
         if request.adapter is not None and request.adapter not in server.adapters:
-            raise EngineFailed(f"The adapter {request.adapter!r} is not loaded; answer without one.")
+            raise AdapterGone(f"The adapter {request.adapter!r} is not loaded; answer without one.")
         room = self._info.context_tokens - len(request.prompt_token_ids)
         if room < 1:
             raise PromptTooLong(

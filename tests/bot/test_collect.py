@@ -40,6 +40,7 @@ def snowflake(days_old: float) -> int:
 
 @pytest.mark.parametrize("provenance", list(Provenance))
 async def test_only_what_did_not_come_through_discord_is_collected(store: Store, provenance: Provenance) -> None:
+    await store.give_consent(2)
     reply = await ended_reply(store, provenance=provenance)
     await vote(store, reply, 2)
     found = (await collected(store)).snapshot.replies
@@ -100,6 +101,7 @@ async def test_one_vote_a_member_and_own_prompts_are_known(store: Store) -> None
 
 
 async def test_the_operators_prompts_are_nobodys_own(store: Store) -> None:
+    await store.give_consent(3)
     reply = await ended_reply(store, provenance=Provenance.OPERATOR, author_id=3)
     await vote(store, reply, 3)
     snapshot = (await collected(store)).snapshot
@@ -124,6 +126,7 @@ async def test_gold_labels_are_collected_and_can_be_taken_back(store: Store) -> 
 
 async def test_accounts_ages_come_from_ids_where_these_are_discords(store: Store) -> None:
     member = snowflake(days_old=10)
+    await store.give_consent(member)
     await vote(store, await ended_reply(store, provenance=Provenance.OPERATOR), member)
     await store.note_rater(7, member, joined_at=NOW - 3 * DAY)
     fact = (await collected(store)).snapshot.facts[member]

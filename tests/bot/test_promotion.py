@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bot.errors import AdapterChangeRefused, NightRefused, StoreFull
 from bot.learning_records import Cause
-from bot.promotion import BASE
+from bot.promotion import BASE, Retired
 from models.adapters import Serving
 from models.arms import Arm, CanaryVerdict, Decision
 from models.errors import AdapterRefused, EngineFailed, ModelError
@@ -321,3 +322,68 @@ async def test_rollback_to_base_ends_a_canary(tmp_path: Path) -> None:
         await _promote(h, "a")
         assert await h.nightly.rollback(None, 9) == _served(h)
         assert _served(h).canary is None
+
+
+# ---------------------------------------------------------------------- taken out of service for good
+
+
+def _of(*nights: str) -> Callable[[str], bool]:
+    return lambda night: night in nights
+
+
+async def _chain(h: House, *names: str) -> None:
+    for name in names:
+        await _promote(h, name)
+
+
+async def test_retired_adapter_hands_over_to_the_last_clean_one(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await _chain(h, "a", "b", "c")
+        nights = {name: h.adapters.manifest(name).night for name in "abc"}
+        assert len(set(nights.values())) == 3
+        retired = await h.promotion.retire(_of(nights["b"], nights["c"]))
+        assert (retired.adapters, retired.serving, retired.changed, retired.failures) == (("b", "c"), "a", True, ())
+        assert _served(h).adapter == "a"
+        assert h.adapters.names() == ("a",) and h.engine.adapters == ("a",)
+        assert not (h.adapters.folder / "c").exists()
+        assert h.adapters.before() is None
+        assert (await h.promotion.retire(_of(nights["b"], nights["c"]))).adapters == ()
+
+
+async def test_without_a_clean_one_the_base_answers(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await _chain(h, "a", "b")
+        retired = await h.promotion.retire(lambda night: True)
+        assert (retired.adapters, retired.serving, retired.changed) == (("a", "b"), None, True)
+        assert _served(h).adapter is None
+        assert h.engine.adapters == () and h.adapters.names() == ()
+        assert [entry.action for entry in await h.store.audit(None, 1)] == ["learning retire"]
+
+
+async def test_retired_canary_ends_and_what_answered_beside_it_stays(tmp_path: Path) -> None:
+    async with house(tmp_path, share=0.0) as h:
+        await _promote(h, "a")
+    async with house(tmp_path, share=0.5) as h:
+        await _promote(h, "b")
+        retired = await h.promotion.retire(_of(h.adapters.manifest("b").night))
+        assert (retired.adapters, retired.serving, retired.changed) == (("b",), "a", True)
+        served = _served(h)
+        assert (served.adapter, served.canary) == ("a", None)
+        assert h.engine.adapters == ("a",)
+
+
+async def test_what_no_longer_answers_is_retired_without_a_change(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await _chain(h, "a", "b")
+        retired = await h.promotion.retire(_of(h.adapters.manifest("a").night))
+        assert (retired.adapters, retired.serving, retired.changed) == (("a",), "b", False)
+        assert _served(h).adapter == "b"
+        with pytest.raises(AdapterChangeRefused):
+            await h.promotion.rollback("a", 1)
+
+
+async def test_nothing_to_retire_is_no_news(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await _promote(h, "a")
+        assert await h.promotion.retire(lambda night: False) == Retired(serving="a")
+        assert await h.store.audit(None, 5) == []

@@ -25,7 +25,7 @@ def manifest_of(name: str, **changes: Any) -> Manifest:
         base_model="tiny",
         base_sha256=BASE,
         dataset_sha256="d" * 64,
-        night=name[:10],
+        night=name.rpartition("-")[0] or name,
         objective="kto",
         training_cut=1_794_990_000.0,
         rank=16,

@@ -1,0 +1,23 @@
+"""Whose data a night's folder holds: members.json in it, written before anything of theirs, and kept the longest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from models.learning.files import read_json, write_json
+
+MEMBERS = "members.json"
+
+
+def note_members(folder: Path, members: Collection[int]) -> None:
+    """Say whose data a night's folder will hold."""
+    write_json(folder / MEMBERS, sorted(members))
+
+
+def members_of(folder: Path) -> frozenset[int] | None:
+    """Return whose data a night's folder holds; None when it doesn't say."""
+    try:
+        return frozenset(map(int, read_json(folder / MEMBERS)))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,96 @@
+"""What members are told of their data: the public text of `/privacy`, made from the settings that really hold.
+
+Words only. What they promise is kept elsewhere, and each promise has its test there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bot.privacy.forget import Receipt
+    from bot.settings import Settings
+
+LOCKED = "Text and ratings of Discord's channels teach me nothing: Discord forbids that without its permission."
+GRANTED = (
+    "Whoever runs me states that Discord gave permission to learn from messages. Even so, a conversation teaches me "
+    "only when everybody whose words are in it agreed with /consent give."
+)
+_ROOM = (
+    "In rating rooms I answer prompts that whoever runs me brought; a reaction there teaches me when its member agreed "
+    "with /consent give."
+)
+# What a receipt counts, by the store's table.
+_ROWS = {
+    "replies": ("reply to you", "replies to you"),
+    "prompts": ("reply to others that had read you", "replies to others that had read you"),
+    "ratings": ("rating", "ratings"),
+    "comparisons": ("comparison", "comparisons"),
+    "corrections": ("correction", "corrections"),
+    "gold": ("label", "labels"),
+}
+
+
+def privacy_text(settings: Settings, *, model: str) -> str:
+    """Return the notice in Discord's markdown, at most 4096 characters."""
+    days = _days(settings.retention_days_replies)
+    contact = settings.privacy_contact or "this server's moderators, who know whoever runs me"
+    intent = (
+        "every message in the channels where I answer without a mention"
+        if settings.message_content_intent
+        else "direct messages, messages that mention me, and replies to mine"
+    )
+    return "\n\n".join(
+        [
+            f"**I am a bot.** What I write is made by a language model ({model}) on the machine of whoever runs me; "
+            "no other company gets your messages. I can be wrong.",
+            f"**What I read:** {intent}, with the messages before them that they need to be understood.",
+            f"**What I keep:** for {days}, my replies, the ids of the messages and members they answered, the text "
+            "that I read for them in the form the model reads, ratings, and what you write in my forms. Moderators' "
+            f"changes are kept for {_days(settings.retention_days_audit)}.",
+            f"**What I learn from:** {GRANTED if settings.discord_training_permission else LOCKED} {_ROOM} Ratings are "
+            "also counted, to choose between versions of me; such counts name nobody.",
+            "**What you can do:** /mydata export sends you what I hold of you. /mydata delete removes it, from what "
+            "I learned too: versions of me that had read you are taken away. /mydata optout: I read, answer and keep "
+            "nothing of yours. /consent withdraw: you teach me nothing. “Report this reply” in a reply's menu asks a "
+            "human.",
+            f"**Who answers for me:** {contact}.",
+        ]
+    )
+
+
+def receipt_text(receipt: Receipt) -> str:
+    """Say what a deletion or a withdrawal did."""
+    lines = []
+    if receipt.rows is not None:
+        counted = [
+            f"{count:,} {names[count != 1]}" for table, names in _ROWS.items() if (count := receipt.rows.get(table, 0))
+        ]
+        lines.append(f"Deleted: {', '.join(counted)}." if counted else "I held no reply or rating of yours.")
+    if receipt.nights:
+        lines.append(f"The data of {len(receipt.nights)} {_plural('night', receipt.nights)} that had it is removed.")
+    if receipt.adapters:
+        serving = f"version {receipt.serving}" if receipt.serving else "the model as it came"
+        lines.append(
+            f"{len(receipt.adapters)} {_plural('version', receipt.adapters)} of me that had learned from it "
+            f"{'is' if len(receipt.adapters) == 1 else 'are'} removed; {serving} answers now, and I learn anew without "
+            "it in the next night."
+        )
+    if not receipt.nights and not receipt.adapters:
+        lines.append("No version of me had learned from it.")
+    if receipt.rows is not None:
+        lines.append(
+            "Kept: that you asked for this, so that a restored backup deletes it again; whether you opted out; and, if "
+            "you moderate, what you changed. My messages in the channels are Discord's to delete."
+        )
+    if receipt.failures:
+        lines.append("Not all of it could be removed yet; I try again when I start next.")
+    return "\n".join(lines)
+
+
+def _days(days: int) -> str:
+    return "as long as I run" if not days else f"{days} day{'s' * (days != 1)}"
+
+
+def _plural(noun: str, things: tuple[str, ...]) -> str:
+    return f"{noun}{'s' * (len(things) != 1)}"

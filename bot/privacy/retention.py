@@ -1,0 +1,90 @@
+"""How long anything is kept: once a day, what is older than the operator's limits goes.
+
+Owns when and what; a limit of 0 days keeps for ever. What nights made of old ratings stays until its adapter goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bot.errors import EncoreError
+from bot.privacy.members import MEMBERS
+
+if TYPE_CHECKING:
+    from bot.settings import Settings
+    from bot.store import Store
+
+log = logging.getLogger(__name__)
+
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a day's round removed."""
+
+    replies: int
+    audit: int
+    nights: int
+
+
+class Retention:
+    """`nights` has the nights' folders; `sleep` is for tests."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        nights: Path,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._nights = nights
+        self._clock = clock
+        self._sleep = sleep
+
+    async def keep(self) -> None:
+        """Go round at the start and every day after that, for ever; a round that fails is tried the next day."""
+        while True:
+            try:
+                pruned = await self.prune()
+                if any((pruned.replies, pruned.audit, pruned.nights)):
+                    log.info("older than their limits, so removed: %s", pruned)
+            except (EncoreError, OSError) as error:
+                log.warning("what is older than its limit stays for now: %s", error)
+            await self._sleep(_DAY)
+
+    async def prune(self) -> Pruned:
+        """Remove what is older than its limit. Raises StoreError, OSError."""
+        settings = self._settings
+        replies = await self._store.prune_replies(self._before(settings.retention_days_replies))
+        audit = await self._store.prune_audit(self._before(settings.retention_days_audit))
+        ended = await self._store.nights_ended_before(self._before(settings.retention_days_nights))
+        return Pruned(replies, audit, await asyncio.to_thread(self._strip, ended))
+
+    def _before(self, days: int) -> float:
+        return self._clock() - days * _DAY if days else float("-inf")
+
+    def _strip(self, nights: list[str]) -> int:
+        """Empty the folders of nights, but for whose data they held: their adapters may still be served."""
+        stripped = 0
+        for night in nights:
+            folder = self._nights / night
+            found = [path for path in folder.iterdir() if path.name != MEMBERS] if folder.is_dir() else []
+            for path in found:
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+            stripped += bool(found)
+        return stripped

@@ -1,0 +1,209 @@
+"""The queries of privacy: consent, opting out, what is held of a member, its deletion. A part of `bot.store.Store`.
+
+Owns the list of where the database names a member; a test holds it against the schema, so that a new table can't be
+forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import aiosqlite
+
+from bot.database import Database
+
+if TYPE_CHECKING:
+    from bot.privacy.journal import Deletion
+
+# Rows that are a member's own: exported, and deleted on request. What hangs on a deleted reply goes with it.
+OWNED = {
+    "ratings": "member_id",
+    "comparisons": "member_id",
+    "corrections": "member_id",
+    "gold": "actor_id",
+    "raters": "member_id",
+    "consents": "member_id",
+    "replies": "member_id",
+}
+_UNLESS = {"raters": " AND banned = 0"}  # who is banned doesn't come back by this
+# Rows that name a member and stay, for the reason beside them. Exported too.
+KEPT = {
+    ("audit", "actor_id"): "who changed what in a server is its moderators' to know",
+    ("optouts", "member_id"): "without it, what you write would be read again",
+    ("deletions", "member_id"): "without it, a restored backup would bring your data back",
+}
+# Columns that name a member in a row which isn't theirs; deletion empties them.
+NAMED = {("nights", "actor_id"): "NULL", ("rooms", "started_by"): "0"}
+_NOT_EXPORTED = frozenset({"prompt_token_ids", "completion_token_ids", "prompt_member_ids"})  # others' words and names
+_TEXTS = (("nights", "sentences"), ("nights", "warnings"), ("audit", "detail"))
+_SHORTEST_SNOWFLAKE = 10**15  # a smaller number may stand in a text for anything
+_IN_PROMPT = "EXISTS (SELECT 1 FROM json_each(prompt_member_ids) WHERE value = ?1)"
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """Whether a member agreed that their words and ratings teach; both None: never asked."""
+
+    given_at: float | None = None
+    withdrawn_at: float | None = None
+
+    @property
+    def given(self) -> bool:
+        return self.given_at is not None and self.withdrawn_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many of the members whose replies or ratings are held agreed to teach."""
+
+    members: int
+    consenting: int
+    opted_out: int
+
+
+class PrivacyQueries:
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._clock = clock
+        self._opted_out: frozenset[int] | None = None
+
+    # ------------------------------------------------------------------ consent
+
+    async def consent(self, member_id: int) -> Consent:
+        found = await self._database.read(
+            "SELECT given_at, withdrawn_at FROM consents WHERE member_id = ?", (member_id,)
+        )
+        return Consent(*found[0]) if found else Consent()
+
+    async def give_consent(self, member_id: int) -> bool:
+        """Return False when it stood already."""
+        made = await self._database.write(
+            "INSERT INTO consents (member_id, given_at) VALUES (?, ?) ON CONFLICT (member_id) DO UPDATE"
+            " SET given_at = excluded.given_at, withdrawn_at = NULL WHERE withdrawn_at IS NOT NULL RETURNING member_id",
+            (member_id, self._clock()),
+        )
+        return bool(made)
+
+    async def withdraw_consent(self, member_id: int) -> bool:
+        """Refuse from now on, also where no consent is needed; return False when it was refused already."""
+        made = await self._database.write(
+            "INSERT INTO consents (member_id, withdrawn_at) VALUES (?, ?) ON CONFLICT (member_id) DO UPDATE"
+            " SET withdrawn_at = excluded.withdrawn_at WHERE withdrawn_at IS NULL RETURNING member_id",
+            (member_id, self._clock()),
+        )
+        return bool(made)
+
+    async def coverage(self) -> Coverage:
+        found = await self._database.read(
+            "WITH members AS (SELECT member_id FROM replies WHERE provenance <> 'import'"
+            " UNION SELECT member_id FROM ratings WHERE source <> 'import')"
+            " SELECT (SELECT count(*) FROM members),"
+            " (SELECT count(*) FROM members WHERE member_id IN (SELECT member_id FROM consenting)),"
+            " (SELECT count(*) FROM optouts)"
+        )
+        return Coverage(*found[0])
+
+    # ------------------------------------------------------------------ opting out
+
+    async def opted_out(self) -> frozenset[int]:
+        """Return the members of whom nothing is read or kept; answered from memory after the first time."""
+        if self._opted_out is None:
+            found = await self._database.read("SELECT member_id FROM optouts")
+            self._opted_out = frozenset(int(member_id) for (member_id,) in found)
+        return self._opted_out
+
+    async def opt_out(self, member_id: int, out: bool) -> bool:
+        """Have nothing of a member read or kept from now on, or end that; return False when it was so already."""
+        sql = (
+            "INSERT INTO optouts (member_id, opted_out_at) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING member_id"
+            if out
+            else "DELETE FROM optouts WHERE member_id = ? AND ? IS NOT NULL RETURNING member_id"
+        )
+        try:
+            return bool(await self._database.write(sql, (member_id, self._clock())))
+        finally:
+            self._opted_out = None  # cancelled at the commit, it may or may not have happened
+
+    # ------------------------------------------------------------------ what is held
+
+    async def held(self, member_id: int) -> dict[str, list[dict[str, Any]]]:
+        """Return every row that names a member, by table; of replies to others that read them, where those are."""
+        tables: dict[str, list[dict[str, Any]]] = {}
+        for table, column in [*OWNED.items(), *KEPT]:
+            columns = [row[1] for row in await self._database.read(f"PRAGMA table_info({table})")]
+            told = [name for name in columns if name not in _NOT_EXPORTED]
+            found = await self._database.read(f"SELECT {', '.join(told)} FROM {table} WHERE {column} = ?", (member_id,))
+            tables[table] = [dict(zip(told, row, strict=True)) for row in found]
+        found = await self._database.read(
+            "SELECT id, guild_id, channel_id, asked_message_id, created_at FROM replies"
+            f" WHERE member_id <> ?1 AND {_IN_PROMPT}",
+            (member_id,),
+        )
+        names = ("reply_id", "guild_id", "channel_id", "asked_message_id", "created_at")
+        tables["replies_to_others_that_read_you"] = [dict(zip(names, row, strict=True)) for row in found]
+        return tables
+
+    # ------------------------------------------------------------------ deletion
+
+    async def erase(self, deletion: Deletion) -> dict[str, int] | None:
+        """Delete a member's rows and their words in others' prompts, in one transaction; return the counts by table.
+
+        None: this deletion's rows are gone already. What is left to do is in `unfinished_deletions` until
+        `finish_deletion`.
+        """
+        async with self._database.transaction() as connection:
+            begun = await connection.execute_fetchall(
+                "INSERT INTO deletions (id, member_id, requested_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+                " RETURNING id",
+                (deletion.id, deletion.member_id, deletion.requested_at),
+            )
+            return await self._erase(connection, deletion.member_id) if list(begun) else None
+
+    async def unfinished_deletions(self, journal: Iterable[Deletion]) -> list[Deletion]:
+        """Return those of the journal that this database hasn't finished; after a restore, all since the backup."""
+        found = await self._database.read("SELECT id FROM deletions WHERE finished_at IS NOT NULL")
+        finished = {row[0] for row in found}
+        return [deletion for deletion in journal if deletion.id not in finished]
+
+    async def finish_deletion(self, deletion_id: str) -> None:
+        await self._database.write("UPDATE deletions SET finished_at = ? WHERE id = ?", (self._clock(), deletion_id))
+
+    # ------------------------------------------------------------------ retention
+
+    async def prune_replies(self, before: float) -> int:
+        """Delete the replies made before a time, with what was said of them; return how many."""
+        sql = "DELETE FROM replies WHERE created_at < ? AND finished_at IS NOT NULL RETURNING 1"
+        return len(await self._database.write(sql, (before,)))
+
+    async def prune_audit(self, before: float) -> int:
+        return len(await self._database.write("DELETE FROM audit WHERE created_at < ? RETURNING 1", (before,)))
+
+    async def nights_ended_before(self, before: float) -> list[str]:
+        found = await self._database.read("SELECT id FROM nights WHERE finished_at < ?", (before,))
+        return [str(row[0]) for row in found]
+
+    async def _erase(self, connection: aiosqlite.Connection, member_id: int) -> dict[str, int]:
+        async def count(sql: str, *parameters: Any) -> int:
+            return len(list(await connection.execute_fetchall(f"{sql} RETURNING 1", parameters or (member_id,))))
+
+        gone = {
+            table: await count(f"DELETE FROM {table} WHERE {column} = ?{_UNLESS.get(table, '')}")
+            for table, column in OWNED.items()
+        }
+        # A reply to somebody else may repeat their words: it stays for its ratings, without its text.
+        gone["prompts"] = await count(
+            "UPDATE replies SET prompt_token_ids = NULL, prompt_message_ids = '[]', completion = NULL,"
+            " completion_token_ids = NULL, prompt_member_ids = (SELECT json_group_array(value)"
+            f" FROM json_each(prompt_member_ids) WHERE value <> ?1) WHERE {_IN_PROMPT}"
+        )
+        for (table, column), nobody in NAMED.items():
+            await count(f"UPDATE {table} SET {column} = {nobody} WHERE {column} = ?")
+        if member_id >= _SHORTEST_SNOWFLAKE:  # sentences of nights and details of the audit name members by their id
+            for table, column in _TEXTS:
+                await count(
+                    f"UPDATE {table} SET {column} = replace({column}, ?1, '0') WHERE instr({column}, ?1)",
+                    str(member_id),
+                )
+        return gone

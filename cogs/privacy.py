@@ -1,0 +1,237 @@
+"""Members' data in members' hands: `/privacy`, `/consent ...`, `/mydata ...`.
+
+What is held and how it is forgotten is `bot.privacy`'s. Every answer is for the asker's eyes only, but the prompt for
+consent, which a moderator posts and whose buttons work for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import discord
+from discord import app_commands, ui
+from discord.ext import commands
+
+from bot import checks
+from bot.error_handler import press, tell
+from bot.errors import EncoreError
+from bot.privacy.notice import privacy_text, receipt_text
+
+if TYPE_CHECKING:
+    from bot.client import EncoreBot
+    from bot.privacy.forget import Forget
+    from bot.privacy.retention import Retention
+
+    Interaction = discord.Interaction[EncoreBot]
+else:
+    Interaction = discord.Interaction
+
+log = logging.getLogger(__name__)
+
+_COLOUR = discord.Colour.from_rgb(122, 92, 214)
+_CONFIRM_SECONDS = 120.0
+_LARGEST_FILE = 8 * 2**20  # bytes; every server takes that
+GIVEN = "Thank you: from now on your ratings may teach me, and your words where that is allowed. /privacy has the rest."
+STANDS = "You agreed already; /consent withdraw takes it back."
+REFUSED = "You had refused already; nothing of yours teaches me."
+PROMPT = (
+    "Every night I learn from reactions to my replies. Yours count for that only if you agree, and you can take it "
+    "back at any time: then what I learned from you is removed. /privacy says what I read and keep."
+)
+
+
+class Privacy(commands.Cog):
+    """Commands for every member; `/consent ask` is the moderators'."""
+
+    consent = app_commands.Group(name="consent", description="Whether your ratings and words may teach me")
+    mydata = app_commands.Group(name="mydata", description="What I hold of you: see it, delete it, or stop it")
+
+    def __init__(self, bot: EncoreBot, forget: Forget, retention: Retention | None = None) -> None:
+        self.bot = bot
+        self._forget = forget
+        self._retention = retention
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def cog_load(self) -> None:
+        self.bot.add_view(_ConsentButtons(self))
+        self._tasks.append(asyncio.create_task(self._finish_deletions(), name="deletions"))
+        if self._retention is not None:
+            self._tasks.append(asyncio.create_task(self._retention.keep(), name="retention"))
+
+    async def cog_unload(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _finish_deletions(self) -> None:
+        """Finish what a kill cut short, and delete again what a restored backup brought back."""
+        try:
+            for receipt in await self._forget.finish_all():
+                log.info("a deletion was finished: %s", receipt)
+        except (EncoreError, OSError) as error:
+            log.error("deletions that members asked for are not finished; the next start tries again: %s", error)
+
+    @app_commands.command(description="What I read, keep and learn from, and what you can do about it")
+    async def privacy(self, interaction: Interaction) -> None:
+        text = privacy_text(self.bot.settings, model=self.bot.model.engine.info.model)
+        embed = discord.Embed(title="Your data and I", description=text, colour=_COLOUR)
+        await interaction.response.send_message(embed=embed, ephemeral=True)
+
+    # ------------------------------------------------------------------ consent
+
+    @consent.command(description="Let your ratings teach me, and your words where that is allowed")
+    async def give(self, interaction: Interaction) -> None:
+        await self.give_consent(interaction)
+
+    async def give_consent(self, interaction: discord.Interaction[Any]) -> None:
+        """Keep a member's consent, however it came."""
+        await interaction.response.defer(ephemeral=True)
+        given = await self.bot.store.give_consent(interaction.user.id)
+        await tell(interaction, GIVEN if given else STANDS)
+
+    @consent.command(description="Teach me nothing any more; what I learned from you is removed")
+    async def withdraw(self, interaction: Interaction) -> None:
+        await self.withdraw_consent(interaction)
+
+    async def withdraw_consent(self, interaction: discord.Interaction[Any]) -> None:
+        """Take a member's consent back, and out of what was learned."""
+        await interaction.response.defer(ephemeral=True)
+        if not await self.bot.store.withdraw_consent(interaction.user.id):
+            await tell(interaction, REFUSED)
+            return
+        receipt = await self._forget.unlearn(interaction.user.id)
+        await tell(interaction, f"You teach me nothing from now on.\n{receipt_text(receipt)}")
+
+    @consent.command(description="Show whether you agreed")
+    async def status(self, interaction: Interaction) -> None:
+        await interaction.response.defer(ephemeral=True)
+        consent = await self.bot.store.consent(interaction.user.id)
+        out = interaction.user.id in await self.bot.store.opted_out()
+        if out:
+            told = "You opted out: I read, answer and keep nothing of yours. /mydata optin ends that."
+        elif consent.given:
+            told = f"You agreed <t:{int(consent.given_at or 0)}:D> that your ratings may teach me."
+        elif consent.withdrawn_at is not None:
+            told = f"You took your consent back <t:{int(consent.withdrawn_at)}:D>; you teach me nothing."
+        else:
+            told = "You haven't said; so your ratings teach me nothing. /consent give lets them."
+        await tell(interaction, told)
+
+    @consent.command(description="Moderators: ask the members of this channel for their consent, with buttons")
+    @app_commands.guild_only()
+    async def ask(self, interaction: Interaction) -> None:
+        if not checks.is_moderator(interaction):
+            raise checks.NotModerator
+        embed = discord.Embed(title="May your reactions teach me?", description=PROMPT, colour=_COLOUR)
+        await interaction.response.send_message(embed=embed, view=_ConsentButtons(self))
+        detail = {"channel_id": interaction.channel_id}
+        await self.bot.store.add_audit(interaction.guild_id, interaction.user.id, "consent ask", detail)
+
+    # ------------------------------------------------------------------ data
+
+    @mydata.command(description="Send you a file of all that I hold of you")
+    async def export(self, interaction: Interaction) -> None:
+        await interaction.response.defer(ephemeral=True)
+        held = await self.bot.store.held(interaction.user.id)
+        data = json.dumps(held, ensure_ascii=False, indent=1).encode()
+        if len(data) > _LARGEST_FILE:
+            await tell(interaction, "There is more than a message can carry; ask whoever runs me for `encore mydata`.")
+            return
+        rows = sum(map(len, held.values()))
+        file = discord.File(io.BytesIO(data), filename="encore-mydata.json")
+        told = f"All that I hold of you: {rows:,} entr{'y' if rows == 1 else 'ies'}, by kind."
+        await interaction.followup.send(told, file=file, ephemeral=True)
+
+    @mydata.command(description="Delete all that I hold of you, from what I learned too")
+    async def delete(self, interaction: Interaction) -> None:
+        told = (
+            "This deletes my replies to you, your ratings and corrections, and what I learned from them. It can't be "
+            "undone. /mydata export first, if you want a copy."
+        )
+        view = _Confirm(self)
+        await interaction.response.send_message(told, view=view, ephemeral=True)
+        view.asked = interaction
+
+    @mydata.command(description="Have me read, answer and keep nothing of yours from now on")
+    async def optout(self, interaction: Interaction) -> None:
+        await self._opt(interaction, True)
+
+    @mydata.command(description="Let me read and answer you again")
+    async def optin(self, interaction: Interaction) -> None:
+        await self._opt(interaction, False)
+
+    async def _opt(self, interaction: Interaction, out: bool) -> None:
+        await interaction.response.defer(ephemeral=True)
+        changed = await self.bot.store.opt_out(interaction.user.id, out)
+        if not out:
+            told = "I read and answer you again." if changed else "You hadn't opted out."
+        elif not changed:
+            told = "You opted out already; I read, answer and keep nothing of yours."
+        else:
+            receipt = await self._forget.unlearn(interaction.user.id)
+            told = (
+                "From now on I read, answer and keep nothing of yours. What I already hold stays until you use /mydata "
+                f"delete, but teaches me nothing.\n{receipt_text(receipt)}"
+            )
+        await tell(interaction, told)
+
+    async def forget(self, interaction: Interaction) -> None:
+        """Delete, and answer with the receipt; the store's failures are told by the caller."""
+        await interaction.response.defer(ephemeral=True)
+        await tell(interaction, receipt_text(await self._forget.delete(interaction.user.id)))
+
+
+class _ConsentButtons(ui.View):
+    """The two buttons below a prompt for consent: for every member, after any number of restarts."""
+
+    def __init__(self, cog: Privacy) -> None:
+        super().__init__(timeout=None)
+        self._cog = cog
+
+    @ui.button(label="I agree", style=discord.ButtonStyle.success, custom_id="encore:consent:give")
+    async def give(self, interaction: discord.Interaction[Any], button: ui.Button[Any]) -> None:
+        await self._cog.give_consent(interaction)
+
+    @ui.button(label="I don't, or no more", custom_id="encore:consent:withdraw")
+    async def withdraw(self, interaction: discord.Interaction[Any], button: ui.Button[Any]) -> None:
+        await self._cog.withdraw_consent(interaction)
+
+    async def on_error(self, interaction: discord.Interaction[Any], error: Exception, item: ui.Item[Any], /) -> None:
+        await press(interaction, "the consent", error)
+
+
+class _Confirm(ui.View):
+    """Whether a member really wants all deleted."""
+
+    def __init__(self, cog: Privacy) -> None:
+        super().__init__(timeout=_CONFIRM_SECONDS)
+        self._cog = cog
+        self.asked: Interaction | None = None
+
+    @ui.button(label="Delete everything", style=discord.ButtonStyle.danger)
+    async def confirm(self, interaction: discord.Interaction[Any], button: ui.Button[Any]) -> None:
+        self.stop()
+        await self._cog.forget(interaction)
+        await self._close("Deleted.")
+
+    @ui.button(label="Keep it")
+    async def keep(self, interaction: discord.Interaction[Any], button: ui.Button[Any]) -> None:
+        self.stop()
+        await interaction.response.edit_message(content="Nothing was deleted.", view=None)
+
+    async def on_timeout(self) -> None:
+        await self._close("Nothing was deleted: there was no answer for two minutes.")
+
+    async def _close(self, told: str) -> None:
+        if self.asked is not None:
+            try:
+                await self.asked.edit_original_response(content=told, view=None)
+            except discord.HTTPException as error:
+                log.info("a question for confirmation stays open: %s", error)
+
+    async def on_error(self, interaction: discord.Interaction[Any], error: Exception, item: ui.Item[Any], /) -> None:
+        await press(interaction, "/mydata delete", error)

@@ -1,0 +1,229 @@
+"""Forgetting reaches the nights and the adapters that had read a member, and is finished whatever is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bot.backups import restore
+from bot.errors import StoreBusy
+from bot.learning_records import Cause, Night, NightOutcome
+from bot.privacy.forget import Forget
+from bot.privacy.journal import JOURNAL, Journal
+from bot.privacy.members import MEMBERS, members_of
+from bot.privacy.retention import Pruned, Retention
+from bot.settings import Settings
+from tests.bot.learning import ended_reply, vote
+from tests.bot.nights import House, house
+
+MEI, LIN, SAM = 300_000_000_000_000_001, 300_000_000_000_000_002, 300_000_000_000_000_003
+
+
+def forgetter(h: House) -> Forget:
+    return Forget(h.store, Journal(h.folder / JOURNAL), h.nightly, h.promotion, nights=h.work.folder, clock=h.clock)
+
+
+@pytest.fixture
+async def h(tmp_path: Path) -> AsyncIterator[House]:
+    async with house(tmp_path) as h:
+        yield h
+
+
+async def night_of(h: House, rater: int, author: int = LIN) -> Night:
+    """Have a night learn from a reply to `author` that `rater` rated."""
+    await vote(h.store, await ended_reply(h.store, author_id=author), rater)
+    night = await h.nightly.run(Cause.COMMAND)
+    assert night.outcome is NightOutcome.PROMOTED and night.adapter is not None
+    return night
+
+
+def everything(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != JOURNAL)
+
+
+# ---------------------------------------------------------------------- what a night holds
+
+
+async def test_night_says_whose_data_it_holds_before_it_holds_any(h: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await vote(h.store, await ended_reply(h.store, author_id=LIN), MEI)
+    seen = []
+
+    def stop(path: Path, snapshot: object) -> str:
+        seen.append(members_of(path.parent))
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bot.night_work.write_snapshot", stop)
+    await h.nightly.run(Cause.COMMAND)
+    assert seen == [{1, 2, LIN, MEI}], "the prompt of the tests has the turns of 1 and 2"
+
+
+# ---------------------------------------------------------------------- deletion
+
+
+async def test_deletion_reaches_rows_nights_and_adapters(h: House) -> None:
+    clean = await night_of(h, SAM)
+    stale = await night_of(h, MEI)
+    before = h.folder / "nights" / stale.id
+    receipt = await forgetter(h).delete(MEI)
+    assert receipt.rows is not None and receipt.rows["ratings"] == 1
+    assert (receipt.nights, receipt.adapters, receipt.failures) == ((stale.id,), (stale.adapter,), ())
+    assert (receipt.serving, receipt.changed) == (clean.adapter, True)
+    assert h.promotion.serving.adapter == h.adapters.serving().adapter == clean.adapter
+    assert not before.exists() and h.engine.adapters == (clean.adapter,)
+    assert members_of(h.folder / "nights" / clean.id) == {1, 2, LIN, SAM}
+    assert str(MEI).encode() not in everything(h.folder / "nights") + everything(h.folder / "adapters")
+    assert await h.store.unfinished_deletions(Journal(h.folder / JOURNAL).read()) == []
+
+
+async def test_later_night_that_read_the_member_too_leaves_the_base(h: House) -> None:
+    await night_of(h, MEI)
+    await night_of(h, SAM)  # its snapshot has Mei's vote as well
+    receipt = await forgetter(h).delete(MEI)
+    assert len(receipt.nights) == len(receipt.adapters) == 2
+    assert (receipt.serving, receipt.changed) == (None, True)
+    assert h.promotion.serving.adapter is None and h.engine.adapters == ()
+
+
+async def test_who_was_in_no_night_changes_nothing_that_is_served(h: House) -> None:
+    night = await night_of(h, SAM)
+    receipt = await forgetter(h).delete(MEI)
+    assert (receipt.nights, receipt.adapters, receipt.changed) == ((), (), False)
+    assert h.promotion.serving.adapter == night.adapter
+
+
+async def test_adapter_of_a_night_that_says_not_whose_it_is_goes_too(h: House) -> None:
+    night = await night_of(h, SAM)
+    shutil.rmtree(h.folder / "nights" / night.id)
+    assert (await forgetter(h).delete(MEI)).adapters == (night.adapter,)
+
+
+async def test_next_scheduled_night_is_due_at_once(tmp_path: Path) -> None:
+    async with house(tmp_path, hour=4) as h:
+        await night_of(h, MEI)
+        assert not await h.nightly.due()
+        await forgetter(h).delete(MEI)
+        h.clock.now += 700  # the jitter
+        assert await h.nightly.due()
+
+
+async def test_night_under_way_is_ended_and_leaves_nothing(tmp_path: Path) -> None:
+    async with house(tmp_path, job="hang") as h:
+        await vote(h.store, await ended_reply(h.store), MEI)
+        begun = asyncio.Event()
+        told = lambda progress: begun.set() if progress.step == "train" else None  # noqa: E731
+        running = asyncio.create_task(h.nightly.run(Cause.COMMAND, told))
+        await begun.wait()
+        receipt = await forgetter(h).delete(MEI)
+        night = await running
+        assert night.outcome is NightOutcome.RETRACTED and "took back" in night.sentences[0]
+        assert receipt.nights == (night.id,)
+        assert not (h.folder / "nights" / night.id).exists()
+        assert await h.store.running_night() is None
+
+
+async def test_withdrawn_consent_unlearns_and_keeps_the_rows(h: House) -> None:
+    night = await night_of(h, MEI)
+    await h.store.withdraw_consent(MEI)
+    receipt = await forgetter(h).unlearn(MEI)
+    assert (receipt.rows, receipt.adapters) == (None, (night.adapter,))
+    assert h.promotion.serving.adapter is None
+    assert (await h.store.held(MEI))["ratings"]
+    assert Journal(h.folder / JOURNAL).read() == []
+
+
+# ---------------------------------------------------------------------- kills and restores
+
+
+@pytest.mark.parametrize("killed_in", ["erase", "retire", "_remove", "finish_deletion"])
+async def test_deletion_that_a_kill_cut_short_is_finished_at_the_next_start(tmp_path: Path, killed_in: str) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    async with house(tmp_path) as h:
+        await night_of(h, MEI)
+        forget = forgetter(h)
+        owner = {"erase": h.store, "finish_deletion": h.store, "retire": h.promotion}.get(killed_in, forget)
+        setattr(owner, killed_in, die)
+        with pytest.raises(Killed):
+            await forget.delete(MEI)
+    async with house(tmp_path) as h:
+        receipts = await forgetter(h).finish_all()
+        assert len(receipts) == 1 and receipts[0].failures == ()
+        assert h.promotion.serving.adapter is None and h.adapters.names() == ()
+        assert str(MEI).encode() not in everything(tmp_path / "nights")
+        held = await h.store.held(MEI)
+        assert {table for table, rows in held.items() if rows} == {"deletions"}
+        assert await forgetter(h).finish_all() == []
+
+
+async def test_restored_backup_is_purged_of_what_was_deleted_since(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await vote(h.store, await ended_reply(h.store, author_id=LIN), MEI)
+        await h.store.backup(tmp_path / "backup.sqlite3")
+        await forgetter(h).delete(MEI)
+    await restore(tmp_path / "backup.sqlite3", tmp_path / "encore.sqlite3")
+    async with house(tmp_path) as h:
+        assert (await h.store.held(MEI))["ratings"], "the backup had it"
+        assert len(await forgetter(h).finish_all()) == 1
+        assert not (await h.store.held(MEI))["ratings"]
+
+
+async def test_request_is_written_down_even_when_the_store_is_locked(h: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await vote(h.store, await ended_reply(h.store), MEI)
+    forget, erase = forgetter(h), h.store.erase
+
+    async def locked(*_: object) -> None:
+        raise StoreBusy("locked")
+
+    monkeypatch.setattr(h.store, "erase", locked)
+    with pytest.raises(StoreBusy):
+        await forget.delete(MEI)
+    monkeypatch.setattr(h.store, "erase", erase)
+    assert len(await forget.finish_all()) == 1
+    assert not (await h.store.held(MEI))["ratings"]
+
+
+async def test_folder_that_cannot_be_removed_is_told_and_tried_again(h: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    night = await night_of(h, MEI)
+    rename = Path.replace
+
+    def stuck(self: Path, target: Path) -> Path:
+        if self.name == night.id:
+            raise PermissionError(13, "Permission denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", stuck)
+    receipt = await forgetter(h).delete(MEI)
+    assert receipt.failures == (f"The folder of the night {night.id} could not be removed (Permission denied).",)
+    monkeypatch.setattr(Path, "replace", rename)
+    (again,) = await forgetter(h).finish_all()
+    assert again.nights == (night.id,) and again.failures == ()
+
+
+# ---------------------------------------------------------------------- retention
+
+
+async def test_old_nights_keep_only_whose_data_they_held(h: House) -> None:
+    old = await night_of(h, SAM)
+    h.clock.now += 100 * 86_400.0
+    new = await night_of(h, SAM)
+    retention = Retention(h.store, Settings(), nights=h.work.folder, clock=h.clock)
+    assert await retention.prune() == Pruned(replies=0, audit=0, nights=1)
+    assert [path.name for path in (h.work.folder / old.id).iterdir()] == [MEMBERS]
+    assert (h.work.folder / new.id / "examples.jsonl").exists()
+    assert await retention.prune() == Pruned(replies=0, audit=0, nights=0)
+
+
+async def test_limits_of_zero_keep_for_ever(h: House) -> None:
+    await night_of(h, SAM)
+    h.clock.now += 1e9
+    settings = Settings(retention_days_replies=0, retention_days_audit=0, retention_days_nights=0)
+    assert await Retention(h.store, settings, nights=h.work.folder, clock=h.clock).prune() == Pruned(0, 0, 0)
+    assert await Retention(h.store, Settings(), nights=h.work.folder, clock=h.clock).prune() == Pruned(1, 0, 1)
