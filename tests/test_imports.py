@@ -96,13 +96,15 @@ def test_simcord_is_imported_by_the_demo_alone() -> None:
     assert {source for source in _importers("simcord") if not source.startswith("bot/demo/")} == set()
 
 
-def test_transformers_is_imported_by_the_converter_and_the_learning_process_alone() -> None:
+def test_transformers_is_imported_in_processes_of_their_own_alone() -> None:
     found = {source for source in _importers("transformers") if not source.startswith("models/learning/")}
-    assert found <= {"models/convert_tokenizer.py"}
+    assert found <= {"models/convert_tokenizer.py", "models/safety_worker.py"}
 
 
-def test_torch_is_imported_by_the_learning_process_alone() -> None:
-    assert {source for source in _importers("torch", "peft") if not source.startswith("models/learning/")} == set()
+def test_torch_is_imported_in_processes_of_their_own_alone() -> None:
+    found = {source for source in _importers("torch", "peft") if not source.startswith("models/learning/")}
+    assert found <= {"models/safety_worker.py"}
+    assert set(_importers("models.safety_worker")) == set()
 
 
 def test_sqlite_is_imported_by_the_store_alone() -> None:
