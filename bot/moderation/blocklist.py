@@ -101,7 +101,7 @@ class Blocklist:
         text = forms.folded.text
         hits = {*self._in_words(text), *self._in_parted_letters(text), *self._in_symbols(text)}
         if _HAS_SPACELESS.search(text):
-            hits |= set(self._in_spaceless(text))
+            hits |= set(self._in_spaceless(forms))
         return [
             Finding.at("word", Category.WORD, forms, forms.folded, start, end, written)
             for start, end, written in sorted(hits)
@@ -115,8 +115,9 @@ class Blocklist:
             tail = max(0, len(text) - _LONGEST_TAIL)
             places.append(self._open_phrase(list(readings.words(text[tail:])), tail))
         if _HAS_SPACELESS.search(text, max(0, len(text) - LONGEST_ENTRY)):
-            tail = max(0, len(text) - _LONGEST_TAIL)
-            places.append(self._anywhere.open_from(readings.spaceless(text[tail:]), tail))
+            tail = max(0, len(forms.letters.text) - 2 * self._anywhere.longest)
+            run = readings.runs(forms.letters.text[tail:], forms.letters.origins[tail:])
+            places.append(self._anywhere.open_from(run))
         return min((place for place in places if place is not None), default=None)
 
     def _in_words(self, text: str) -> Iterator[tuple[int, int, str]]:
@@ -164,8 +165,9 @@ class Blocklist:
                 if whole or sum(sign.isalnum() for sign in written) >= _SHORTEST_INSIDE:
                     yield start, end, written
 
-    def _in_spaceless(self, text: str) -> Iterator[tuple[int, int, str]]:
-        for start, end, written in self._anywhere.find(readings.spaceless(text), text):
+    def _in_spaceless(self, forms: Forms) -> Iterator[tuple[int, int, str]]:
+        text = forms.folded.text
+        for start, end, written in self._anywhere.find(readings.runs(forms.letters.text, forms.letters.origins), text):
             if not _WIDE_GAP.search(text, start, end):
                 yield start, end, written
 
@@ -181,10 +183,12 @@ class _Trie:
     def __init__(self) -> None:
         self._words: defaultdict[str, list[tuple[str, tuple[Run, ...]]]] = defaultdict(list)
         self._beginnings: set[str] = set()
+        self.longest = 0
 
     def add(self, written: str, word: tuple[Run, ...]) -> None:
         letters = _letters(word)
         self._words[letters].append((written, word))
+        self.longest = max(self.longest, sum(run.count for run in word))
         self._beginnings.update(letters[:end] for end in range(1, len(letters) + 1))
 
     def find(self, run: Sequence[Run], text: str) -> Iterator[tuple[int, int, str]]:
@@ -200,11 +204,11 @@ class _Trie:
                     if _covers(run[first : last + 1], word) and any(map(str.isalpha, text[start:end])):
                         yield start, end, written
 
-    def open_from(self, run: Sequence[Run], shift: int) -> int | None:
+    def open_from(self, run: Sequence[Run]) -> int | None:
         """Return where the last runs begin a word that is not complete."""
-        for first in range(max(0, len(run) - LONGEST_ENTRY), len(run)):
+        for first in range(len(run)):
             if _letters(run[first:]) in self._beginnings:
-                return run[first].start + shift
+                return run[first].start
         return None
 
 

@@ -7,6 +7,7 @@ back: of a longer finding the beginning may show, but never the whole.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,7 @@ from bot.moderation.normalise import Forms, is_hidden, is_spaceless
 
 MOST_HELD = 160  # visible characters
 _LOOK_BACK = 200  # visible characters that are shown already, yet may begin a finding
+_VISIBLE = re.compile("[\n -~\u3001-\u3029\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uff01-\uff5e]*")  # as most texts are
 _TOLD = frozenset({Category.ADVICE, Category.CRISIS})  # told once, at the end
 _WHY = {
     Category.WORD: ("this server's word filter does not allow it", "本服务器的词语过滤不允许"),
@@ -127,6 +129,8 @@ class OutputGuard:
 
 def _back(text: str, end: int, visible: int) -> int:
     """Return the place that many visible characters before `end`."""
+    if _VISIBLE.fullmatch(text, max(0, end - visible), end):
+        return max(0, end - visible)
     while end > 0 and visible > 0:
         end -= 1
         visible -= not is_hidden(text[end])

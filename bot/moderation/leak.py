@@ -6,10 +6,10 @@ secret belongs in a system prompt.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from bot.moderation.findings import Category, Finding
-from bot.moderation.normalise import Forms, Plain, fold, is_spaceless
+from bot.moderation.normalise import Forms, is_spaceless
 
 _SPACELESS_WEIGHT = 3  # a Chinese character says as much as three letters
 _SHORTEST_PROMPT = 24  # letters; what is shorter may be said by chance
@@ -20,7 +20,7 @@ class PromptLeak:
     """The system prompt, prepared to be looked for."""
 
     def __init__(self, system_prompt: str, overlap: int) -> None:
-        self._prompt = _letters(fold(system_prompt))[0]
+        self._prompt = Forms(system_prompt).letters.text
         total = sum(map(_weight, self._prompt))
         self._overlap = min(overlap, total)
         self._grams = frozenset(self._prompt[start:end] for start, end in self._stretches(self._prompt))
@@ -31,7 +31,7 @@ class PromptLeak:
         """Return each stretch in common that is long enough."""
         if not self._grams:
             return []
-        letters, places = _letters(forms.folded)
+        letters, places = forms.letters.text, forms.letters.origins
         found: list[list[int]] = []
         for start, end in self._stretches(letters):
             if letters[start:end] in self._grams:
@@ -48,7 +48,7 @@ class PromptLeak:
         """Return where the end of the text begins to repeat the prompt, if that may become a leak."""
         if not self._grams:
             return None
-        letters, places = _letters(forms.folded)
+        letters, places = forms.letters.text, forms.letters.origins
         longest, shortest = min(len(letters), self._overlap), 0
         while shortest < longest:  # if the last n letters are in the prompt, so are the last n - 1
             middle = (shortest + longest + 1) // 2
@@ -62,20 +62,16 @@ class PromptLeak:
 
     def _stretches(self, letters: str) -> Iterator[tuple[int, int]]:
         """Yield, for each start, the shortest stretch that weighs enough."""
+        weights = [*map(_weight, letters)]
         end = weight = 0
-        for start, letter in enumerate(letters):
-            while end < len(letters) and weight < self._overlap:
-                weight += _weight(letters[end])
+        for start, lost in enumerate(weights):
+            while weight < self._overlap and end < len(letters):
+                weight += weights[end]
                 end += 1
             if weight < self._overlap:
                 return
             yield start, end
-            weight -= _weight(letter)
-
-
-def _letters(plain: Plain) -> tuple[str, Sequence[int]]:
-    places = [at for at, sign in enumerate(plain.text) if sign.isalnum()]
-    return "".join([plain.text[at] for at in places]), places
+            weight -= lost
 
 
 def _weight(letter: str) -> int:

@@ -66,6 +66,13 @@ class Forms:
     def folded(self) -> Plain:
         return fold(self.text)
 
+    @cached_property
+    def letters(self) -> Plain:
+        """The letters and digits of the folded text, with their places there."""
+        folded = self.folded.text
+        places = [at for at, sign in enumerate(folded) if sign.isalnum()]
+        return Plain("".join([folded[at] for at in places]), places)
+
 
 def clean(text: str) -> Plain:
     """Return the text in NFKC without invisible characters and marks stacked on letters; case stays."""

@@ -127,9 +127,3 @@ def parted_tail(text: str) -> int | None:
     """Return where parted letters begin that may go on after the end of the text."""
     match = _PARTED_TAIL.search(text, max(0, len(text) - _LONGEST_TAIL))
     return match.start() if match else None
-
-
-def spaceless(text: str) -> tuple[Run, ...]:
-    """Return the letters of a text as runs, whatever stands between them: Chinese is looked for in this."""
-    places = [at for at, sign in enumerate(text) if sign.isalnum()]
-    return runs("".join(text[at] for at in places), places)
