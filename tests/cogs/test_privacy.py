@@ -1,0 +1,183 @@
+"""Members' data in their hands: /privacy, /consent, /mydata, and who opted out, through Discord."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.privacy.forget import Receipt
+from bot.settings import Settings
+from tests.cogs.commands import audit, embed_of, leaves, words
+from tests.cogs.privacy import FakeForget
+from tests.cogs.rating import a_reply, said, votes
+from tests.world import World, live_world
+
+
+@pytest.fixture
+def forget() -> FakeForget:
+    return FakeForget(Receipt(rows={"replies": 1, "ratings": 2}, nights=("n",), adapters=("a",), changed=True))
+
+
+@pytest.fixture
+async def world(tmp_path: Path, forget: FakeForget) -> AsyncIterator[World]:
+    async with live_world(tmp_path, forget=lambda _: forget) as world:
+        yield world
+
+
+async def answer(world: World, command: str, *, by: Any = None, where: Any = "general") -> Any:
+    """Use a command and return its answer, which only the asker sees."""
+    result = await world.answered(await world.slash(by or world.alice, where, command))
+    found = await world.eventually(
+        lambda: [m for m in (result.response, *result.followups) if m and (m.content or m.embeds or m.attachments)]
+    )
+    assert all(message.ephemeral for message in found)
+    return found[-1]
+
+
+# ---------------------------------------------------------------------- what they are
+
+
+async def test_commands_are_for_every_member(world: World) -> None:
+    names = [
+        *leaves(world.backend.find_command("privacy", world.guild.id, type=1)),
+        *leaves(world.backend.find_command("consent", world.guild.id, type=1)),
+        *leaves(world.backend.find_command("mydata", world.guild.id, type=1)),
+    ]
+    assert names == [
+        "privacy",
+        *(f"consent {name}" for name in ("give", "withdraw", "status", "ask")),
+        *(f"mydata {name}" for name in ("export", "delete", "optout", "optin")),
+    ]
+    for name in ("privacy", "consent", "mydata"):
+        command = world.backend.find_command(name, world.guild.id, type=1)
+        assert command["default_member_permissions"] is None
+        for told in words(command):
+            assert 8 <= len(told) <= 100 and not told.endswith(".")
+
+
+# ---------------------------------------------------------------------- /privacy
+
+
+async def test_privacy_says_what_really_holds(world: World) -> None:
+    told = embed_of(await answer(world, "privacy")).description
+    assert told is not None and len(told) <= 4096
+    for promise in ("I am a bot", "365 days", "teach me nothing", "/mydata delete", "/consent withdraw", "echo"):
+        assert promise in told
+
+
+async def test_privacy_follows_the_settings(tmp_path: Path, forget: FakeForget) -> None:
+    settings = Settings(
+        data_dir=tmp_path,
+        discord_training_permission="granted",
+        retention_days_replies=0,
+        retention_days_audit=1,
+        privacy_contact="privacy@example.org",
+    )
+    async with live_world(tmp_path, settings=settings, forget=lambda _: forget) as world:
+        told = embed_of(await answer(world, "privacy")).description or ""
+    for promise in ("states that Discord gave permission", "as long as I run", "1 day", "privacy@example.org"):
+        assert promise in told
+    assert "teach me nothing:" not in told
+    assert "messages that mention me" in told, "without the intent it reads no more"
+
+
+# ---------------------------------------------------------------------- consent
+
+
+async def test_consent_is_given_shown_and_withdrawn(world: World, forget: FakeForget) -> None:
+    assert "haven't said" in (await answer(world, "consent status")).content
+    assert "Thank you" in (await answer(world, "consent give")).content
+    assert "agreed already" in (await answer(world, "consent give")).content
+    assert "You agreed <t:" in (await answer(world, "consent status")).content
+    assert (await world.store.consent(world.alice.id)).given
+    told = (await answer(world, "consent withdraw")).content
+    assert "teach me nothing from now on" in told and "1 version of me" in told
+    assert forget.unlearned == [world.alice.id]
+    assert "refused already" in (await answer(world, "consent withdraw")).content
+    assert "took your consent back" in (await answer(world, "consent status")).content
+
+
+async def test_moderator_posts_the_question_and_its_buttons_work_after_a_restart(
+    world: World, forget: FakeForget
+) -> None:
+    await world.slash(world.moderator, "general", "consent ask")
+    [question] = await world.eventually(lambda: [m for m in world.replies("general") if m.embeds])
+
+    async def audited() -> bool:
+        return [entry[1] for entry in await audit(world)] == ["consent ask"]
+
+    await world.eventually(audited)
+    assert "Every night I learn" in (embed_of(question).description or "")
+    await world.restart()
+    result = await world.answered(await world.click(world.bob, question, custom_id="encore:consent:give"))
+    assert "Thank you" in await said(world, result)
+    assert (await world.store.consent(world.bob.id)).given
+    result = await world.answered(await world.click(world.bob, question, custom_id="encore:consent:withdraw"))
+    assert "teach me nothing from now on" in await said(world, result)
+    assert not (await world.store.consent(world.bob.id)).given
+    assert forget.unlearned == [world.bob.id]
+
+
+async def test_member_cannot_post_the_question(world: World) -> None:
+    assert "may manage this server" in (await answer(world, "consent ask")).content
+    world.env._errors.clear()
+    assert world.replies("general") == [] and await audit(world) == []
+
+
+# ---------------------------------------------------------------------- /mydata
+
+
+async def test_export_is_a_file_of_the_members_rows(world: World) -> None:
+    reply = await a_reply(world)
+    await world.react(world.alice, reply, "👍")
+    await world.react(world.bob, reply, "👎")
+    await votes(world, reply)
+    message = await answer(world, "mydata export")
+    assert "3 entries, by kind" in message.content
+    [file] = message.attachments
+    held = json.loads(await file.read())
+    assert {table: len(rows) for table, rows in held.items() if rows} == {"ratings": 1, "raters": 1, "replies": 1}
+    assert str(world.bob.id) not in json.dumps(held)
+
+
+async def test_deletion_asks_first_and_answers_with_a_receipt(world: World, forget: FakeForget) -> None:
+    question = await answer(world, "mydata delete")
+    assert "can't be undone" in question.content and forget.deleted == []
+    result = await world.answered(await world.click(world.alice, question, label="Delete everything"))
+    told = await said(world, result)
+    assert forget.deleted == [world.alice.id]
+    assert "1 reply to you, 2 ratings" in told and "the model as it came answers now" in told and "Kept:" in told
+
+
+async def test_deletion_can_be_thought_over(world: World, forget: FakeForget) -> None:
+    question = await answer(world, "mydata delete")
+    await world.answered(await world.click(world.alice, question, label="Keep it"))
+    assert forget.deleted == []
+
+
+# ---------------------------------------------------------------------- opting out
+
+
+async def test_who_opted_out_is_neither_read_answered_nor_counted(world: World, forget: FakeForget) -> None:
+    reply = await a_reply(world)
+    assert "read, answer and keep nothing" in (await answer(world, "mydata optout", by=world.bob)).content
+    assert "opted out already" in (await answer(world, "mydata optout", by=world.bob)).content
+    assert forget.unlearned == [world.bob.id]
+    await world.react(world.bob, reply, "👍")
+    await world.ask(world.bob, "general", "SECRET plans, answer me")
+    await world.quiet(0.1)
+    assert await votes(world, reply) == {}
+    assert len(world.replies("general")) == 1
+    await world.ask(world.alice, "general", "and me?")
+    await world.answered_in("general", 2)
+    row = await world.reply_shown_by(world.replies("general")[-1])
+    assert row.prompt is not None and world.bob.id not in row.prompt.member_ids
+    assert "SECRET" not in world.model.tokenizer.decode(row.prompt.token_ids)
+    assert "/mydata optin" in (await answer(world, "consent status", by=world.bob)).content
+    assert "answer you again" in (await answer(world, "mydata optin", by=world.bob)).content
+    await world.ask(world.bob, "general", "back again")
+    await world.answered_in("general", 3)
