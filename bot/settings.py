@@ -168,6 +168,10 @@ class Settings:
     retention_days_nights: int = _setting(
         90, "days that a night's data and report are kept (0 = for ever)", _integer(0, 36500)
     )
+    safety_model: str = _setting(
+        "embedded",
+        "what scores messages for moderation: `embedded`, or a transformers text classifier's folder or `owner/repo`",
+    )
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", _choice("DEBUG", "INFO", "WARNING", "ERROR"))
 
     @property

@@ -1,8 +1,8 @@
-"""The operator's text classifier (SAFETY_MODEL), served from a process of its own so that serving never imports torch.
+"""What scores messages: Encore's own classifier, or the operator's in a process so that serving never imports torch.
 
-Owns the process: started with the first text, asked in batches over pipes, ended with the bot. While it starts, fails,
-or waits to be started again, the stand-in scores; the log says so once each time. models/safety_worker.py is the
-process.
+Owns the process of SAFETY_MODEL: started with the first text, asked in batches over pipes, ended with the bot. While it
+starts, fails, or waits to be started again, Encore's own classifier stands in; the log says so once each time.
+models/safety_worker.py is the process.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import logging
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from models.safety import Category, SafetyClassifier, Scores
+from models.safety_embedded import load_classifier
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,40 @@ _LONGEST_TEXT = 4000
 # The bot's token has no business there; the hub's is for repositories that ask for one.
 _NEEDED = ("PATH", "HOME", "USERPROFILE", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LD_LIBRARY_PATH")
 _NEEDED_BY_HUB = ("HF_", "XDG_CACHE_HOME", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT", "REQUESTS_CA_BUNDLE")
+
+
+class TextClassifier(Protocol):
+    """Anything that scores texts for a bot that goes on meanwhile; it never fails."""
+
+    async def scores(self, text: str) -> Scores: ...
+
+
+@asynccontextmanager
+async def open_classifier(model: str) -> AsyncIterator[TextClassifier]:
+    """Open what SAFETY_MODEL names: `embedded`, or a transformers classifier's folder or repository."""
+    embedded = await asyncio.to_thread(load_classifier)
+    if model == "embedded":
+        yield _InProcess(embedded)
+        return
+    async with ProcessClassifier(await asyncio.to_thread(_place, model), embedded) as classifier:
+        yield classifier
+
+
+def _place(model: str) -> str:
+    """Return the folder that a setting names, in full, or the repository as it is."""
+    with contextlib.suppress(RuntimeError):  # "~nobody"
+        folder = Path(model).expanduser()
+        if folder.is_dir():
+            return str(folder.resolve())
+    return model
+
+
+class _InProcess:
+    def __init__(self, classifier: SafetyClassifier) -> None:
+        self._classifier = classifier
+
+    async def scores(self, text: str) -> Scores:
+        return self._classifier.scores(text)
 
 
 class _Failed(Exception):

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from models.safety import Category, Scores
-from models.safety_process import ProcessClassifier
+from models.safety_embedded import load_classifier
+from models.safety_process import ProcessClassifier, open_classifier
 from models.safety_worker import categories_of, category_of
 
 _STOOD_IN: Scores = {Category.OFFENSIVE: 0.125}
@@ -141,6 +142,17 @@ async def test_texts_that_wait_are_asked_together(tmp_path: Path) -> None:
         await _ready(classifier)
         found = await asyncio.gather(*(classifier.scores(f"text {number}") for number in range(5)))
     assert [scores[Category.HATE] for scores in found] == [0.05] * 5
+
+
+async def test_the_setting_opens_encores_own_classifier_or_the_operators(tmp_path: Path) -> None:
+    own = load_classifier().scores("I really can't stand immigrants.")
+    async with open_classifier("embedded") as classifier:
+        assert await classifier.scores("I really can't stand immigrants.") == own
+    async with open_classifier(_tiny(tmp_path, ["LABEL_0", "LABEL_1"])) as classifier:
+        assert isinstance(classifier, ProcessClassifier)
+        assert await classifier.scores("I really can't stand immigrants.") == own  # it is still starting
+        await _ready(classifier)
+        assert set(await classifier.scores("you are bad")) == {Category.OFFENSIVE}
 
 
 async def test_nothing_is_started_before_the_first_text(tmp_path: Path) -> None:
