@@ -13,9 +13,11 @@ from pathlib import Path, PurePosixPath
 from models import fetch
 from models.errors import WrongModel
 
+_SPEAKS_CHINESE = "MODEL=Qwen/Qwen2.5-1.5B-Instruct-GGUF/qwen2.5-1.5b-instruct-q4_k_m.gguf"
+EMBEDDED_LANGUAGES = f"English only; for Chinese and other languages set {_SPEAKS_CHINESE}"
 EMBEDDED_NOTE = (
     "The embedded model is small and speaks English only; for Chinese and other languages set "
-    "MODEL=Qwen/Qwen2.5-1.5B-Instruct-GGUF/qwen2.5-1.5b-instruct-q4_k_m.gguf (1.1 GB), or another GGUF that knows them."
+    f"{_SPEAKS_CHINESE} (1.1 GB), or another GGUF that knows them."
 )
 HUB = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)/(?P<name>[^\\]+\.gguf)", re.ASCII)
 
@@ -52,9 +54,8 @@ def resolve(model: str, cache_dir: Path, *, progress: Callable[[str, int, int], 
         return ECHO
     if model == "embedded":
         path = fetch.embedded_file(cache_dir, progress=report)
-        return _spec(
-            path, cache_dir, "MODEL=embedded: the default, checked by sha256", report, languages="English only"
-        )
+        reason = "MODEL=embedded: the default, checked by sha256"
+        return _spec(path, cache_dir, reason, report, languages=EMBEDDED_LANGUAGES)
     path = Path(model).expanduser()
     if path.is_file():
         return _spec(path, cache_dir, "MODEL names this file", report)

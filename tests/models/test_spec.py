@@ -8,7 +8,7 @@ import pytest
 
 from models.errors import ModelUnavailable
 from models.fetch import EMBEDDED
-from models.spec import EMBEDDED_NOTE, resolve
+from models.spec import EMBEDDED_LANGUAGES, EMBEDDED_NOTE, resolve
 from tests.models.tiny_gguf import write_tiny_gguf
 
 
@@ -49,11 +49,11 @@ def test_progress_reaches_the_whole_file(tmp_path: Path) -> None:
 
 
 def test_note_on_the_embedded_model_names_its_limit_and_a_way_out() -> None:
-    assert "English only" in EMBEDDED_NOTE
+    assert "English only" in EMBEDDED_NOTE and EMBEDDED_LANGUAGES.startswith("English only")
     assert "MODEL=" in EMBEDDED_NOTE
 
 
 def test_embedded_model_is_the_checked_one(embedded_cache: Path) -> None:
     spec = resolve("embedded", embedded_cache)
-    assert (spec.name, spec.quantization, spec.languages) == ("SmolLM2-135M-Instruct", "Q4_1", "English only")
+    assert (spec.name, spec.quantization, spec.languages) == ("SmolLM2-135M-Instruct", "Q4_1", EMBEDDED_LANGUAGES)
     assert spec.sha256 == EMBEDDED.file_sha256

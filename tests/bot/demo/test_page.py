@@ -13,8 +13,11 @@ from playwright.async_api import Browser, expect
 
 from bot.demo.server import Facts
 from bot.demo.world import LiveWorld
+from models.spec import EMBEDDED_LANGUAGES
 from tests.bot.demo.pages import Demo, page_of
 from tests.bot.demo.toy import ToyBot
+
+_CONTROLS = {"button", "textbox", "combobox", "radio", "checkbox", "option", "link", "menuitem", "listbox"}
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all: starting it takes seconds
 
@@ -25,7 +28,9 @@ async def opened(browser: Browser, bot: ToyBot, **options: Any) -> AsyncIterator
         standing = [emoji for kind, _, emoji in bot.reactions if kind == "add"]
         gone = [emoji for kind, _, emoji in bot.reactions if kind == "remove"]
         counted = {emoji: standing.count(emoji) - gone.count(emoji) for emoji in "👍👎"}
-        return replace(Facts(model="Toy", languages="English only"), votes_up=counted["👍"], votes_down=counted["👎"])
+        return replace(
+            Facts(model="Toy", languages=EMBEDDED_LANGUAGES), votes_up=counted["👍"], votes_down=counted["👎"]
+        )
 
     async with LiveWorld(bot) as world, page_of(browser, world, facts, **options) as demo:
         yield demo
@@ -35,6 +40,17 @@ async def opened(browser: Browser, bot: ToyBot, **options: Any) -> AsyncIterator
 async def demo(browser: Browser) -> AsyncIterator[Demo]:
     async with opened(browser, ToyBot()) as demo:
         yield demo
+
+
+async def accessible(demo: Demo) -> list[tuple[str, str]]:
+    """Return role and name of what Chromium tells a screen reader of the page."""
+    session = await demo.page.context.new_cdp_session(demo.page)
+    nodes = (await session.send("Accessibility.getFullAXTree"))["nodes"]
+    return [
+        (node.get("role", {}).get("value", ""), node.get("name", {}).get("value", ""))
+        for node in nodes
+        if not node["ignored"]
+    ]
 
 
 async def test_talking_shows_the_answer_as_it_streams(browser: Browser) -> None:
@@ -293,3 +309,43 @@ async def test_colours_follow_the_system_until_chosen(browser: Browser) -> None:
         await demo.page.reload()
         await expect(demo.box).to_be_visible()
         assert await demo.page.evaluate(background) == light != dark
+
+
+async def test_embedded_model_is_said_to_speak_english_only_and_another_named(browser: Browser) -> None:
+    async with opened(browser, ToyBot()) as demo:
+        line = demo.page.locator("#model .dim")
+        await expect(line).to_contain_text("English only")
+        await expect(line).to_contain_text("MODEL=Qwen/Qwen2.5-1.5B-Instruct-GGUF/qwen2.5-1.5b-instruct-q4_k_m.gguf")
+        assert await line.evaluate("line => line.scrollWidth <= line.clientWidth"), "it runs out of its panel"
+
+
+async def test_character_by_webhook_shows_under_its_own_name(demo: Demo) -> None:
+    await demo.say("@Encore hi")
+    async with demo.world.lock:
+        hook = demo.world.guild.create_webhook(demo.world.general, "Characters")
+        await hook.send("The curtain rises.", username="Aria")
+    said = demo.message("The curtain rises.")
+    await expect(said.locator(".line .name")).to_have_text("Aria")
+    await expect(said.locator(".tag")).to_have_text("AI")
+
+
+async def test_log_and_every_control_have_a_name_for_screen_readers(demo: Demo) -> None:
+    await demo.say("@Encore hi")
+    answer = demo.message("You said")
+    await expect(answer).to_contain_text("done")
+    await answer.hover()
+    await expect(answer.get_by_role("button", name="React with 👍")).to_be_visible()
+    found = await accessible(demo)
+    assert ("log", "Messages") in found
+    roles = {role for role, _ in found}
+    assert roles >= {"button", "combobox", "radio"}
+    assert [node for node in found if node[0] in _CONTROLS and not node[1].strip()] == []
+
+
+async def test_controls_of_forms_and_commands_have_a_name_for_screen_readers(demo: Demo) -> None:
+    await demo.say("@Encore hi")
+    await demo.message("You said").get_by_role("button", name="Why").click()
+    await expect(demo.page.get_by_role("dialog")).to_be_visible()
+    found = await accessible(demo)
+    assert len([role for role, _ in found if role == "textbox"]) >= 2
+    assert [node for node in found if node[0] in _CONTROLS and not node[1].strip()] == []
