@@ -1,0 +1,215 @@
+"""How much a member, a role or a channel may ask: a rate, a slow-down, and budgets a day.
+
+Counts alone; what a refused member reads is said elsewhere. Memory is bounded: whoever was quiet longest is forgotten
+first, and to forget means to allow. The store keeps what `counts` returns and hands it to `restore` after a restart;
+rates reach back a minute and are not kept.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+_WINDOW_SECONDS = 60.0
+_DAY_SECONDS = 86_400
+
+
+class Scope(StrEnum):
+    MEMBER = "member"
+    ROLE = "role"  # a limit of a role holds for each of its members by themselves
+    CHANNEL = "channel"
+
+
+class Reason(StrEnum):
+    RATE = "rate"
+    SLOW_DOWN = "slow-down"
+    MESSAGES = "messages a day"
+    TOKENS = "tokens a day"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What one subject may use; None is no limit. Tokens are those of prompts and answers together."""
+
+    messages_per_minute: int | None = None
+    seconds_between: float | None = None
+    messages_per_day: int | None = None
+    tokens_per_day: int | None = None
+
+    def __post_init__(self) -> None:
+        for value in (self.messages_per_minute, self.seconds_between, self.messages_per_day, self.tokens_per_day):
+            if value is not None and value < 0:
+                raise ValueError("A limit is a number from 0 on.")
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """A server's limits. Of the roles a member has that have a limit, the one that allows most per matter counts, and
+    counts instead of `member`: a role is how moderators let some ask more, or less."""
+
+    member: Limit = field(default_factory=Limit)
+    channel: Limit = field(default_factory=Limit)
+    roles: Mapping[int, Limit] = field(default_factory=dict)
+    channels: Mapping[int, Limit] = field(default_factory=dict)  # instead of `channel`
+
+    def of_member(self, role_ids: Iterable[int]) -> Limit:
+        limits = [self.roles[role_id] for role_id in role_ids if role_id in self.roles]
+        if not limits:
+            return self.member
+        return Limit(
+            _most(limit.messages_per_minute for limit in limits),
+            _least(limit.seconds_between for limit in limits),
+            _most(limit.messages_per_day for limit in limits),
+            _most(limit.tokens_per_day for limit in limits),
+        )
+
+    def of_channel(self, channel_id: int) -> Limit:
+        return self.channels.get(channel_id, self.channel)
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, where."""
+
+    guild_id: int
+    member_id: int
+    channel_id: int
+    role_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Which limit was met, and in how many seconds there is room again."""
+
+    scope: Scope
+    reason: Reason
+    retry_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What a subject used on one day (days since 1970-01-01, UTC): what the store keeps."""
+
+    guild_id: int
+    scope: Scope
+    subject_id: int
+    day: int
+    messages: int
+    tokens: int
+
+
+@dataclass(slots=True)
+class _Usage:
+    recent: deque[float] = field(default_factory=deque)  # times of the last minute's messages
+    last: float | None = None
+    day: int = 0
+    messages: int = 0
+    tokens: int = 0
+
+
+class Limiter:
+    """Counts what is asked, for all servers. `clock` returns seconds since 1970-01-01 UTC; it may be set back."""
+
+    def __init__(self, clock: Callable[[], float], *, most_subjects: int = 50_000) -> None:
+        self._clock = clock
+        self._most = most_subjects
+        self._usages: OrderedDict[tuple[int, Scope, int], _Usage] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._usages)
+
+    def admit(self, asker: Asker, quotas: Quotas) -> Refusal | None:
+        """Count a message, or return why it is refused, by the limit that lasts longest; refused ones do not count."""
+        now = self._clock()
+        subjects = [
+            (self._usage(key, now), limit, Scope.ROLE if key[1] is Scope.MEMBER and by_role else key[1])
+            for key, limit, by_role in self._subjects(asker, quotas)
+        ]
+        refusals = [refusal for usage, limit, scope in subjects for refusal in _refusals(usage, limit, scope, now)]
+        if refusals:
+            return max(refusals, key=lambda refusal: refusal.retry_seconds)
+        for usage, limit, _ in subjects:
+            usage.last = now
+            usage.messages += 1
+            if limit.messages_per_minute is not None:
+                usage.recent.append(now)
+        return None
+
+    def spend(self, asker: Asker, tokens: int) -> None:
+        """Count what an answer took, whether its asker has a budget or not."""
+        now = self._clock()
+        for key in _keys(asker):
+            self._usage(key, now).tokens += tokens
+
+    def counts(self) -> Iterator[Count]:
+        """Yield today's counts."""
+        today = _day(self._clock())
+        for (guild_id, scope, subject_id), usage in self._usages.items():
+            if usage.day == today and (usage.messages or usage.tokens):
+                yield Count(guild_id, scope, subject_id, usage.day, usage.messages, usage.tokens)
+
+    def restore(self, counts: Iterable[Count]) -> None:
+        """Take over the counts of today that were kept; others are over."""
+        now = self._clock()
+        for count in counts:
+            if count.day == _day(now):
+                usage = self._usage((count.guild_id, count.scope, count.subject_id), now)
+                usage.messages = max(usage.messages, count.messages)
+                usage.tokens = max(usage.tokens, count.tokens)
+
+    def forget(self, member_id: int) -> None:
+        """Drop what is counted of a member, everywhere."""
+        for key in [key for key in self._usages if key[1] is Scope.MEMBER and key[2] == member_id]:
+            del self._usages[key]
+
+    def _subjects(self, asker: Asker, quotas: Quotas) -> Iterator[tuple[tuple[int, Scope, int], Limit, bool]]:
+        member, channel = _keys(asker)
+        yield member, quotas.of_member(asker.role_ids), any(role_id in quotas.roles for role_id in asker.role_ids)
+        yield channel, quotas.of_channel(asker.channel_id), False
+
+    def _usage(self, key: tuple[int, Scope, int], now: float) -> _Usage:
+        usage = self._usages.pop(key, None) or _Usage(day=_day(now))
+        self._usages[key] = usage  # the newest
+        if usage.day != _day(now):
+            usage.day, usage.messages, usage.tokens = _day(now), 0, 0
+        while usage.recent and not 0 <= now - usage.recent[0] < _WINDOW_SECONDS:
+            usage.recent.popleft()
+        while len(self._usages) > self._most:
+            self._usages.popitem(last=False)
+        return usage
+
+
+def _refusals(usage: _Usage, limit: Limit, scope: Scope, now: float) -> Iterator[Refusal]:
+    tomorrow = (_day(now) + 1) * _DAY_SECONDS - now
+    if limit.messages_per_minute is not None and len(usage.recent) >= limit.messages_per_minute:
+        # There is room once so many of the last minute's messages are older that one more fits.
+        leaves = len(usage.recent) - limit.messages_per_minute
+        free = usage.recent[leaves] + _WINDOW_SECONDS - now if leaves < len(usage.recent) else tomorrow
+        yield Refusal(scope, Reason.RATE, free)
+    if limit.seconds_between is not None and usage.last is not None and 0 <= now - usage.last < limit.seconds_between:
+        yield Refusal(scope, Reason.SLOW_DOWN, usage.last + limit.seconds_between - now)
+    if limit.messages_per_day is not None and usage.messages >= limit.messages_per_day:
+        yield Refusal(scope, Reason.MESSAGES, tomorrow)
+    if limit.tokens_per_day is not None and usage.tokens >= limit.tokens_per_day:
+        yield Refusal(scope, Reason.TOKENS, tomorrow)
+
+
+def _keys(asker: Asker) -> tuple[tuple[int, Scope, int], tuple[int, Scope, int]]:
+    member = (asker.guild_id, Scope.MEMBER, asker.member_id)
+    return member, (asker.guild_id, Scope.CHANNEL, asker.channel_id)
+
+
+def _day(now: float) -> int:
+    return int(now // _DAY_SECONDS)
+
+
+def _most(values: Iterable[int | None]) -> int | None:
+    known = list(values)
+    return None if None in known else max(value for value in known if value is not None)
+
+
+def _least(values: Iterable[float | None]) -> float | None:
+    known = list(values)
+    return None if None in known else min(value for value in known if value is not None)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.moderation.limits import Asker, Count, Limit, Limiter, Quotas, Reason, Scope
+
+DAY = 86_400.0
+KIM, LEE = Asker(1, 10, 100), Asker(1, 11, 100)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 20_000 * DAY
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@given(st.lists(st.floats(0, 90), max_size=80), st.integers(1, 5))
+def test_no_minute_holds_more_messages_than_the_rate(waits: list[float], rate: int) -> None:
+    clock = Clock()
+    limiter = Limiter(clock)
+    admitted: list[float] = []
+    for wait in waits:
+        clock.now += wait
+        refusal = limiter.admit(KIM, Quotas(member=Limit(messages_per_minute=rate)))
+        recent = [time for time in admitted if clock.now - time < 60]
+        assert (refusal is None) == (len(recent) < rate)
+        if refusal is None:
+            admitted.append(clock.now)
+
+
+@given(st.lists(st.floats(0, 90), max_size=60), st.integers(1, 4), st.floats(0, 30))
+def test_whoever_waits_as_told_is_admitted(waits: list[float], rate: int, between: float) -> None:
+    clock = Clock()
+    limiter = Limiter(clock)
+    quotas = Quotas(member=Limit(messages_per_minute=rate, seconds_between=between))
+    for wait in waits:
+        clock.now += wait
+        if refusal := limiter.admit(KIM, quotas):
+            assert 0 <= refusal.retry_seconds <= 60
+            clock.now += refusal.retry_seconds + 0.001
+            assert limiter.admit(KIM, quotas) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300)), max_size=300), st.integers(2, 20))
+def test_memory_is_bounded_whoever_asks(askers: list[tuple[int, int]], most: int) -> None:
+    clock = Clock()
+    limiter = Limiter(clock, most_subjects=most)
+    for member, channel in askers:
+        clock.now += 0.01
+        limiter.admit(Asker(1, member, channel), Quotas(member=Limit(messages_per_minute=3)))
+        assert len(limiter) <= most
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 500)), max_size=60), st.integers(1, 60))
+def test_a_restart_forgets_no_budget(events: list[tuple[int, int]], at: int) -> None:
+    clock = Clock()
+    quotas = Quotas(member=Limit(messages_per_day=7, tokens_per_day=1500), channel=Limit(messages_per_day=40))
+    whole, restarted = Limiter(clock), Limiter(clock)
+    for number, (member, tokens) in enumerate(events):
+        clock.now += 1
+        if number == at:
+            kept = list(restarted.counts())
+            restarted = Limiter(clock)
+            restarted.restore(kept)
+        asker = Asker(1, member, 100)
+        verdicts = [limiter.admit(asker, quotas) for limiter in (whole, restarted)]
+        assert verdicts[0] == verdicts[1]
+        for limiter in (whole, restarted):
+            limiter.spend(asker, tokens)
+
+
+def test_budgets_begin_anew_at_midnight() -> None:
+    clock = Clock()
+    clock.now += DAY - 100
+    limiter = Limiter(clock)
+    quotas = Quotas(member=Limit(tokens_per_day=50))
+    assert limiter.admit(KIM, quotas) is None
+    limiter.spend(KIM, 60)
+    refusal = limiter.admit(KIM, quotas)
+    assert refusal is not None
+    assert (refusal.scope, refusal.reason, refusal.retry_seconds) == (Scope.MEMBER, Reason.TOKENS, 100)
+    clock.now += 100
+    assert limiter.admit(KIM, quotas) is None
+
+
+def test_a_channel_slows_everybody_down_and_its_own_limit_wins() -> None:
+    limiter = Limiter(Clock())
+    quotas = Quotas(channel=Limit(), channels={100: Limit(seconds_between=30)})
+    assert limiter.admit(KIM, quotas) is None
+    refusal = limiter.admit(LEE, quotas)
+    assert refusal is not None
+    assert (refusal.scope, refusal.reason, refusal.retry_seconds) == (Scope.CHANNEL, Reason.SLOW_DOWN, 30)
+    assert limiter.admit(Asker(1, 11, 101), quotas) is None
+
+
+def test_the_role_that_allows_most_counts_instead_of_the_members_limit() -> None:
+    quotas = Quotas(Limit(messages_per_day=1), roles={5: Limit(messages_per_day=2), 6: Limit(messages_per_day=0)})
+    limiter = Limiter(Clock())
+    patron = Asker(1, 10, 100, (5, 6, 7))
+    assert limiter.admit(patron, quotas) is None
+    assert limiter.admit(patron, quotas) is None
+    refusal = limiter.admit(patron, quotas)
+    assert refusal is not None and refusal.scope is Scope.ROLE
+    assert quotas.of_member((7,)) == Limit(messages_per_day=1)
+    assert Quotas(roles={5: Limit(), 6: Limit(messages_per_day=3)}).of_member((5, 6)) == Limit()
+
+
+def test_a_refused_message_does_not_count() -> None:
+    clock = Clock()
+    limiter = Limiter(clock)
+    quotas = Quotas(member=Limit(seconds_between=10))
+    assert limiter.admit(KIM, quotas) is None
+    for _ in range(9):
+        clock.now += 1
+        assert limiter.admit(KIM, quotas) is not None
+    clock.now += 1
+    assert limiter.admit(KIM, quotas) is None
+
+
+def test_counts_of_another_day_are_not_taken_over_and_a_member_can_be_forgotten() -> None:
+    limiter = Limiter(Clock())
+    limiter.restore([Count(1, Scope.MEMBER, 10, 19_999, 5, 5), Count(1, Scope.MEMBER, 11, 20_000, 5, 7)])
+    assert list(limiter.counts()) == [Count(1, Scope.MEMBER, 11, 20_000, 5, 7)]
+    limiter.forget(11)
+    assert list(limiter.counts()) == []
+
+
+def test_a_clock_set_back_locks_nobody_out() -> None:
+    clock = Clock()
+    limiter = Limiter(clock)
+    quotas = Quotas(member=Limit(messages_per_minute=1, seconds_between=60))
+    assert limiter.admit(KIM, quotas) is None
+    clock.now -= 3600
+    assert limiter.admit(KIM, quotas) is None
+
+
+def test_a_negative_limit_is_refused() -> None:
+    with pytest.raises(ValueError, match="from 0 on"):
+        Limit(messages_per_day=-1)
