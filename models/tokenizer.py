@@ -234,23 +234,29 @@ def prepare(
     folder = root / spec.sha256
     if loaded := _load(folder):
         return loaded
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / ".convert.lock"):
-        if loaded := _load(folder):  # another process converted it while this one waited
-            return loaded
-        if progress:
-            progress("Converting the tokenizer", 0, 1)
-        for stale in root.glob(".convert-*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".convert-", dir=root))
-        try:
-            _convert(spec.path, scratch)
-            shutil.rmtree(folder, ignore_errors=True)
-            scratch.replace(folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        if progress:
-            progress("Converting the tokenizer", 1, 1)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".convert.lock"):
+            if loaded := _load(folder):  # another process converted it while this one waited
+                return loaded
+            if progress:
+                progress("Converting the tokenizer", 0, 1)
+            for stale in root.glob(".convert-*"):
+                shutil.rmtree(stale, ignore_errors=True)
+            scratch = Path(tempfile.mkdtemp(prefix=".convert-", dir=root))
+            try:
+                _convert(spec.path, scratch)
+                shutil.rmtree(folder, ignore_errors=True)
+                scratch.replace(folder)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+            if progress:
+                progress("Converting the tokenizer", 1, 1)
+    except OSError as error:
+        raise ModelUnavailable(
+            f"The model's tokenizer can't be kept in {root} ({error.strerror}); "
+            "make room and let this account write there, or set another DATA_DIR."
+        ) from error
     loaded = _load(folder)
     if loaded is None:
         raise ModelUnavailable(f"The tokenizer of {spec.path} can't be used; choose another MODEL.")

@@ -104,6 +104,12 @@ async def test_unknown_model_is_told_in_one_sentence(tmp_path: Path) -> None:
         await load("no/such/file", tmp_path)
 
 
+async def test_folder_that_cannot_keep_the_tokenizer_is_told_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(ModelUnavailable, match=r"tokenizer can't be kept in .*; .*set another DATA_DIR\.$"):
+        await load(str(write_tiny_gguf(tmp_path / "tiny.gguf")), tmp_path / "cache")
+
+
 async def test_tokenizer_that_cannot_be_used_frees_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[LlamaCppEngine] = []
     closed: list[LlamaCppEngine] = []
