@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.records import Preference, Provenance
 from models.learning.examples import RaterFacts, Vote
-from models.learning.snapshot import CollectedPair, CollectedReply, Snapshot
+from models.learning.snapshot import CollectedPair, CollectedReply, Opinion, Snapshot
 
 if TYPE_CHECKING:
     from bot.store import Store
@@ -78,7 +78,7 @@ async def collect(
     snapshot = Snapshot(
         replies=tuple(map(_collected, replies)),
         votes=tuple(votes),
-        facts=_facts(replies, votes, await store.raters(), now=now, snowflakes=snowflakes),
+        facts=_facts(replies, await store.raters(), now=now, snowflakes=snowflakes),
         gold={reply.reply_id: reply.gold for reply in replies if reply.gold is not None},
         pairs=tuple(_pairs(replies)),
     )
@@ -88,7 +88,7 @@ async def collect(
         comparisons=frozenset(
             (first, reply.reply_id, member, told.value)
             for reply in replies
-            for first, member, told in reply.comparisons
+            for first, member, told, _ in reply.comparisons
         ),
         corrections=frozenset((reply.reply_id, member) for reply in replies for member, _ in reply.corrections),
     )
@@ -100,7 +100,7 @@ def _collected(reply: LearnableReply) -> CollectedReply:
         reply_id=reply.reply_id,
         conversation_id=reply.conversation_id,
         created_at=reply.created_at,
-        author_id=None if reply.provenance in _NOBODYS_PROMPTS else reply.author_id,
+        author_id=_own(reply),
         prompt_token_ids=reply.prompt_token_ids,
         completion_token_ids=reply.completion_token_ids,
         prompt_version=reply.prompt_version,
@@ -111,9 +111,14 @@ def _collected(reply: LearnableReply) -> CollectedReply:
     )
 
 
+def _own(reply: LearnableReply) -> int | None:
+    """Return whose prompt it answers."""
+    return None if reply.provenance in _NOBODYS_PROMPTS else reply.author_id
+
+
 def _votes(reply: LearnableReply) -> Iterable[Vote]:
     """Yield one vote a member: what they said last, and a correction where they said nothing else."""
-    own = None if reply.provenance in _NOBODYS_PROMPTS else reply.author_id
+    own = _own(reply)
     said = {vote.member_id: (vote.value, vote.rated_at) for vote in reply.votes if vote.value}
     for member_id, corrected_at in reply.corrections:
         said.setdefault(member_id, (-1.0, corrected_at))
@@ -122,15 +127,15 @@ def _votes(reply: LearnableReply) -> Iterable[Vote]:
 
 
 def _facts(
-    replies: Iterable[LearnableReply], votes: Iterable[Vote], known: Iterable[RaterRow], *, now: float, snowflakes: bool
+    replies: Iterable[LearnableReply], known: Iterable[RaterRow], *, now: float, snowflakes: bool
 ) -> dict[int, RaterFacts]:
-    guild_of = {reply.reply_id: reply.guild_id for reply in replies}
-    voted_in: defaultdict[int, set[int | None]] = defaultdict(set)
-    for vote in votes:
-        voted_in[vote.rater_id].add(guild_of[vote.reply_id])
+    spoke_in: defaultdict[int, set[int | None]] = defaultdict(set)
+    for reply in replies:
+        for rater_id in {vote.rater_id for vote in _votes(reply)} | {told[1] for told in reply.comparisons}:
+            spoke_in[rater_id].add(reply.guild_id)
     rows = {(row.member_id, row.guild_id): row for row in known}
     facts = {}
-    for rater_id, guilds in voted_in.items():
+    for rater_id, guilds in spoke_in.items():
         here = [rows.get((rater_id, guild_id)) for guild_id in guilds]
         joined = [row.joined_at for row in here if row is not None and row.joined_at is not None]
         facts[rater_id] = RaterFacts(
@@ -150,10 +155,10 @@ def _age(member_id: int, now: float) -> float:
 
 
 def _pairs(replies: list[LearnableReply]) -> Iterable[CollectedPair]:
-    """Yield the pairs of replies to one prompt of which one was preferred, each pair once.
+    """Yield the pairs of replies to one prompt that members, or an import, prefer one of, each pair once.
 
-    A comparison says so itself; else members voted for one version and against the other; else one was corrected, and
-    the other is a version that members aren't against on balance.
+    A member's comparison says so itself; else they voted for one version and against the other; else they corrected
+    one, and the other is a version that members aren't against on balance.
     """
     asked: defaultdict[int, list[LearnableReply]] = defaultdict(list)
     for reply in replies:
@@ -166,23 +171,37 @@ def _pairs(replies: list[LearnableReply]) -> Iterable[CollectedPair]:
 
 
 def _preferred(a: LearnableReply, b: LearnableReply) -> CollectedPair | None:
-    source, opinions = next(((source, told) for source, told in _opinions(a, b) if told), ("", []))
-    margin = sum(opinions)
-    if not margin:
-        return None
-    chosen, rejected = (a, b) if margin > 0 else (b, a)
-    preferred_at = max((vote.rated_at for reply in (a, b) for vote in reply.votes), default=0.0)
-    weight = abs(margin) / len(opinions)
-    return CollectedPair(chosen.reply_id, rejected.reply_id, weight, source, preferred_at)
-
-
-def _opinions(a: LearnableReply, b: LearnableReply) -> Iterator[tuple[str, list[int]]]:
-    """Yield what is thought of two versions, the plainest kind first: +1 for `a`, -1 for `b`, 0 for neither."""
     if b.provenance is Provenance.IMPORT and a.gold is not None and b.gold is not None:
-        yield "import", [a.gold - b.gold]
-    yield "click", [_CLICK.get(told, 0) for first, _, told in b.comparisons if first == a.reply_id]
-    of_a, of_b = ({vote.rater_id: vote.value > 0 for vote in _votes(reply)} for reply in (a, b))
-    yield "regeneration", [of_a[rater] - of_b[rater] for rater in sorted(of_a.keys() & of_b.keys())]
-    for one, other, said in ((a, b, -1), (b, a, 1)):
-        if one.corrections and not other.corrections and sum(vote.value for vote in _votes(other)) >= 0:
-            yield "correction", [said] * len(one.corrections)
+        if a.gold == b.gold:
+            return None
+        chosen, rejected = (a, b) if a.gold else (b, a)
+        imported_at = max((vote.rated_at for reply in (a, b) for vote in reply.votes), default=0.0)
+        return CollectedPair(chosen.reply_id, rejected.reply_id, 1.0, "import", imported_at)
+    said: dict[int, Opinion] = {}
+    sources = []
+    for source, opinion in _opinions(a, b):
+        said.setdefault(opinion.rater_id, opinion)  # each member's plainest
+        sources.append(source)
+    opinions = [said[rater_id] for rater_id in sorted(said)]
+    if not any(opinion.side for opinion in opinions):
+        return None
+    newest = max(opinion.rated_at for opinion in opinions)
+    pair = CollectedPair(a.reply_id, b.reply_id, 1.0, sources[0], newest, tuple(opinions))
+    return pair if sum(opinion.side for opinion in opinions) >= 0 else pair.turned()
+
+
+def _opinions(a: LearnableReply, b: LearnableReply) -> Iterator[tuple[str, Opinion]]:
+    """Yield what members think of two versions, with its source, the plainest kind first: 1 for `a`, -1 for `b`."""
+    own = _own(a)
+    for first, rater, told, at in b.comparisons:
+        if first == a.reply_id:
+            yield "click", Opinion(rater, _CLICK.get(told, 0), rater == own, at)
+    of_a, of_b = ({vote.rater_id: vote for vote in _votes(reply)} for reply in (a, b))
+    for rater in sorted(of_a.keys() & of_b.keys()):
+        one, other = of_a[rater], of_b[rater]
+        side = (one.value > 0) - (other.value > 0)
+        yield "regeneration", Opinion(rater, side, rater == own, max(one.rated_at, other.rated_at))
+    for reply, version, side in ((a, b, -1), (b, a, 1)):
+        if reply.corrections and not version.corrections and sum(vote.value for vote in _votes(version)) >= 0:
+            for rater, at in reply.corrections:
+                yield "correction", Opinion(rater, side, rater == own, at)

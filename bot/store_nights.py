@@ -40,7 +40,7 @@ _LEARNABLE = f"""
             WHERE reply_id = replies.id AND {_may_teach("votes.member_id")}) AS votes,
         (SELECT json_group_array(json_array(corrections.member_id, corrected_at))
             FROM corrections WHERE reply_id = replies.id AND {_may_teach("corrections.member_id")}) AS corrections,
-        (SELECT json_group_array(json_array(reply_a, member_id, preference))
+        (SELECT json_group_array(json_array(reply_a, member_id, preference, compared_at))
             FROM comparisons WHERE reply_b = replies.id AND {_may_teach("comparisons.member_id")}) AS comparisons,
         gold.actor_id, prompt_member_ids
     FROM replies LEFT JOIN arms ON arms.reply_id = replies.id LEFT JOIN gold ON gold.reply_id = replies.id
@@ -69,7 +69,7 @@ class LearnableReply:
     """A reply that a night may learn from, with all that was said of it.
 
     `corrections` are (member_id, corrected_at); `comparisons` (earlier reply's id, member_id, preference with the
-    earlier one as A).
+    earlier one as A, compared_at).
     """
 
     reply_id: int
@@ -89,7 +89,7 @@ class LearnableReply:
     gold: bool | None
     votes: tuple[Said, ...]
     corrections: tuple[tuple[int, float], ...]
-    comparisons: tuple[tuple[int, int, Preference], ...]
+    comparisons: tuple[tuple[int, int, Preference, float], ...]
     gold_actor_id: int | None
     prompt_member_ids: tuple[int, ...]
 
@@ -339,7 +339,9 @@ def _learnable(row: Sequence[Any]) -> LearnableReply:
         gold=None if gold is None else bool(gold),
         votes=tuple(Said(*said) for said in sorted(json.loads(votes))),
         corrections=tuple((member, at) for member, at in sorted(json.loads(corrections))),
-        comparisons=tuple((first, member, Preference(told)) for first, member, told in sorted(json.loads(comparisons))),
+        comparisons=tuple(
+            (first, member, Preference(told), at) for first, member, told, at in sorted(json.loads(comparisons))
+        ),
         gold_actor_id=gold_actor_id,
         prompt_member_ids=tuple(json.loads(prompt_members or "[]")),
     )

@@ -1,7 +1,7 @@
 """From what the raters' step inferred to one labelled example for each rated reply.
 
-Owns how much a reply weighs tonight and that no unsafe reply is a positive. Whom to believe is raters.py's, what is
-unsafe is the safety filter's.
+Owns how much a reply weighs tonight and that no unsafe reply is a positive. Whom to believe is raters.py's, how a
+pair is weighed preferences.py's, what is unsafe the safety filter's.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models.learning.examples import Example, PairExample
+from models.learning.preferences import weigh
 from models.learning.sufficiency import HALF_LIFE_DAYS, author_caps, weight_of
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def label(snapshot: Snapshot, report: RaterReport, unsafe: frozenset[int], *, no
         examples.append(RatedExample(_example(reply, p_good, weight, unsafe), min(moments)))
 
     pairs, unsafe_pairs = [], 0
-    for pair in snapshot.pairs:
+    for pair in weigh(snapshot.pairs, report, snapshot.facts):
         sides = by_id[pair.chosen_reply_id], by_id[pair.rejected_reply_id]
         if pair.chosen_reply_id in unsafe:
             unsafe_pairs += 1

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from scipy import stats
 
 from models.learning.files import read_json, write_json
+from models.learning.preferences import weigh
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -86,7 +87,7 @@ def watch(
 
 def _voted_up(snapshot: Snapshot, report: RaterReport, longest: int) -> list[list[str]]:
     """Return the beginnings of what was voted up or preferred to another, by conversation."""
-    preferred = {pair.chosen_reply_id for pair in snapshot.pairs}
+    preferred = {pair.chosen_reply_id for pair in weigh(snapshot.pairs, report, snapshot.facts)}
     first: dict[tuple[int, ...], str] = {}  # conversation by prompt
     found: dict[str, list[str]] = {}
     for reply in snapshot.replies:

@@ -65,7 +65,7 @@ def infer(
     table = merged(single, clusters)
     trusted, new = np.zeros((2, table.voices), dtype=np.bool_)
     trusted[table.voice_of] = is_trusted
-    new[table.voice_of] = [_is_new(facts.get(rater)) for rater in table.raters.tolist()]
+    new[table.voice_of] = [is_new(facts.get(rater)) for rater in table.raters.tolist()]
     cap, label_cap = _caps(table, new)
     labels = np.array([gold.get(reply, np.nan) for reply in table.replies.tolist()], dtype=np.float64)
 
@@ -96,7 +96,8 @@ def _is_trusted(fact: RaterFacts | None) -> bool:
     return fact is not None and fact.trusted
 
 
-def _is_new(fact: RaterFacts | None) -> bool:
+def is_new(fact: RaterFacts | None) -> bool:
+    """Tell whether an account or a membership is too new to count in full; a trusted rater's never is."""
     if fact is None or fact.trusted:
         return False
     ages = ((fact.account_age_days, NEW_ACCOUNT_DAYS), (fact.membership_days, NEW_MEMBER_DAYS))

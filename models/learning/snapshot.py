@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from models.learning.examples import PAIR_SOURCES, ExamplesDamaged, RaterFacts, Vote
@@ -44,10 +44,22 @@ class CollectedReply:
 
 
 @dataclass(frozen=True, slots=True)
+class Opinion:
+    """What one member thinks of a pair: `side` is 1 for the reply named as chosen, -1 for the other, 0 for neither."""
+
+    rater_id: int
+    side: int
+    own_prompt: bool = False
+    rated_at: float = 0.0  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
 class CollectedPair:
     """Two collected replies to one prompt, one preferred; `source` is one of examples.PAIR_SOURCES.
 
-    `rated_at` is when it was preferred; 0 is unknown, and then the later reply's time counts.
+    With `opinions`, at most one a rater, `chosen_reply_id` is what most prefer, and whom to believe decides which is
+    learned and its weight. Without, it is the operator's word, worth `weight`. `rated_at` is when it was preferred; 0
+    is unknown, and then the later reply's time counts.
     """
 
     chosen_reply_id: int
@@ -55,6 +67,13 @@ class CollectedPair:
     weight: float
     source: str
     rated_at: float = 0.0
+    opinions: tuple[Opinion, ...] = ()
+
+    def turned(self) -> CollectedPair:
+        """Return the same pair, told with the other reply as the chosen one."""
+        opinions = tuple(replace(opinion, side=-opinion.side) for opinion in self.opinions)
+        chosen, rejected = self.rejected_reply_id, self.chosen_reply_id
+        return replace(self, chosen_reply_id=chosen, rejected_reply_id=rejected, opinions=opinions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +147,16 @@ def _gold(fields: dict[str, Any]) -> tuple[int, bool]:
     return int(fields["reply_id"]), bool(fields["good"])
 
 
+def _pair(fields: dict[str, Any]) -> CollectedPair:
+    return CollectedPair(**{**fields, "opinions": tuple(Opinion(**opinion) for opinion in fields["opinions"])})
+
+
 _BUILD: dict[str, Any] = {
     "reply": _reply,
     "vote": lambda fields: Vote(**fields),
     "rater": lambda fields: RaterFacts(**fields),
     "gold": _gold,
-    "pair": lambda fields: CollectedPair(**fields),
+    "pair": _pair,
 }
 
 
@@ -162,8 +185,12 @@ def _require_whole(snapshot: Snapshot) -> None:
     for pair in snapshot.pairs:
         if pair.source not in PAIR_SOURCES or pair.chosen_reply_id == pair.rejected_reply_id:
             raise ValueError(f"the pair of replies {pair.chosen_reply_id} and {pair.rejected_reply_id} is no pair")
+        raters = {opinion.rater_id for opinion in pair.opinions}
+        if len(raters) < len(pair.opinions) or any(opinion.side not in (-1, 0, 1) for opinion in pair.opinions):
+            raise ValueError(f"an opinion of replies {pair.chosen_reply_id} and {pair.rejected_reply_id} is none")
     times = [*(r.created_at for r in snapshot.replies), *(v.rated_at for v in snapshot.votes)]
     of_votes = [size for vote in snapshot.votes for size in (vote.value, vote.weight)]
     of_pairs = [size for pair in snapshot.pairs for size in (pair.weight, pair.rated_at)]
+    times += [opinion.rated_at for pair in snapshot.pairs for opinion in pair.opinions]
     if not all(map(math.isfinite, [*times, *of_votes, *of_pairs])):
         raise ValueError("a time, a vote or a weight isn't a finite number")

@@ -22,8 +22,13 @@ DAY = 86_400.0
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with opened(tmp_path, clock=Clock(NOW)) as store:
+def clock() -> Clock:
+    return Clock(NOW)
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[Store]:
+    async with opened(tmp_path, clock=clock) as store:
         yield store
 
 
@@ -164,7 +169,32 @@ async def test_a_click_prefers_one_version(store: Store) -> None:
         await store.record_preference(first, second, member, preference)
     (pair,) = (await collected(store)).snapshot.pairs
     assert (pair.chosen_reply_id, pair.rejected_reply_id, pair.source) == (second, first, "click")
-    assert pair.weight == pytest.approx(1 / 4)
+    assert [(said.rater_id, said.side) for said in pair.opinions] == [(2, 1), (3, 1), (4, -1), (5, 0)]
+
+
+async def test_a_pair_says_who_said_what_and_when_whatever_was_voted_later(store: Store, clock: Clock) -> None:
+    first = await ended_reply(store, asked=1, author_id=4)
+    second = await ended_reply(store, asked=1, variant=1, author_id=4)
+    await store.record_preference(first, second, 3, Preference.B)
+    clock.now = NOW + 10
+    await store.record_preference(first, second, 4, Preference.A)
+    await store.add_correction(Correction(first, 5, ("wrong",), "", "no"))
+    clock.now = NOW + 20
+    await vote(store, second, 9, 1.0)
+    (pair,) = (await collected(store)).snapshot.pairs
+    assert (pair.chosen_reply_id, pair.rated_at) == (second, NOW + 10)
+    assert [(o.rater_id, o.side, o.own_prompt, o.rated_at) for o in pair.opinions] == [
+        (3, 1, False, NOW),
+        (4, -1, True, NOW + 10),
+        (5, 1, False, NOW + 10),
+    ]
+
+
+async def test_whoever_only_compares_is_known_as_banned(store: Store) -> None:
+    first, second = await ended_reply(store, asked=1), await ended_reply(store, asked=1, variant=1)
+    await store.record_preference(first, second, 3, Preference.B)
+    await store.note_rater(7, 3, banned=True)
+    assert (await collected(store)).snapshot.facts[3].banned
 
 
 async def test_votes_of_one_member_on_two_versions_prefer_one(store: Store) -> None:
@@ -174,7 +204,7 @@ async def test_votes_of_one_member_on_two_versions_prefer_one(store: Store) -> N
     assert (await collected(store)).snapshot.pairs == (), "two members disagree on nothing"
     await vote(store, second, 2, 1.0)
     (pair,) = (await collected(store)).snapshot.pairs
-    assert (pair.chosen_reply_id, pair.source, pair.weight) == (second, "regeneration", 1.0)
+    assert (pair.chosen_reply_id, pair.source, len(pair.opinions)) == (second, "regeneration", 1)
 
 
 async def test_a_correction_prefers_the_other_version_unless_members_are_against_it(store: Store) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.learning.examples import ExamplesDamaged, Vote
-from models.learning.snapshot import CollectedPair, Snapshot, read_snapshot, write_snapshot
+from models.learning.snapshot import CollectedPair, Opinion, Snapshot, read_snapshot, write_snapshot
 from tests.models.learning.nights import reply, small_snapshot
 
 
@@ -75,6 +75,9 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
         ({"pairs": (CollectedPair(1, 99, 1.0, "click"),)}, "99"),
         ({"pairs": (CollectedPair(1, 1, 1.0, "click"),)}, "no pair"),
         ({"pairs": (CollectedPair(1, 2, 1.0, "guess"),)}, "no pair"),
+        ({"pairs": (CollectedPair(1, 2, 1.0, "click", 0.0, (Opinion(5, 2),)),)}, "opinion"),
+        ({"pairs": (CollectedPair(1, 2, 1.0, "click", 0.0, (Opinion(5, 1), Opinion(5, -1))),)}, "opinion"),
+        ({"pairs": (CollectedPair(1, 2, 1.0, "click", 0.0, (Opinion(5, 1, False, float("nan")),)),)}, "finite"),
     ],
 )
 def test_what_is_not_whole_is_not_written(tmp_path: Path, changes: dict[str, object], words: str) -> None:
