@@ -43,11 +43,13 @@ _FAMILIES = {
         r"|最初)的?(?:指令|提示|设定|规则)|上面的(?:所有)?(?:内容|文字)|以上(?:所有|全部)(?:内容|文字))"
         r"|(?:系统(?:提示|指令)|提示词|(?:初始|隐藏|内部)(?:指令|设定)).{0,8}(?:是什么|发(?:给|出)"
         r"|告诉我|说出来|写出来|给我)"
+        r"|(?:把|将).{0,4}(?:上面的?(?:所有)?|以上(?:所有|全部)?|提示词|(?:初始|隐藏|原始|内部)的?).{0,10}"
+        r"(?:输出|放进|翻译|转成|写成|发给)"
     ),
     "control tokens": re.compile(
-        r"<\|[a-z_]{2,30}\|>|<\|?(?:im_start|im_end|endoftext|eot_id|start_header_id)\|?>|\[/?inst\]|<</?sys>>"
+        r"<\|[^|<>\n]{2,30}\|>|<\|?(?:im_start|im_end|endoftext|eot_id|start_header_id)\|?>|\[/?inst\]|<</?sys>>"
         r"|</?(?:start|end)_of_turn>"
-        r"|<(?:bos|eos|pad|unk|s)>|</s>|<｜[^｜]{2,30}｜>|</?(?:think|system|assistant|tool_call|function_calls?)>"
+        r"|<(?:bos|eos|pad|unk|s)>|</s>|</?(?:think|system|assistant|tool_call|function_calls?)>"
         r"|<\|?channel\|?>"
     ),
     "fake transcript": re.compile(

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import pytest
+
+from bot.moderation import disclosure, links
+from bot.moderation.normalise import Forms
+
+ALLOWED = frozenset({"wikipedia.org", "discord.com"})
+
+
+def rules(text: str) -> list[str]:
+    return [finding.rule for finding in disclosure.find(Forms(text))]
+
+
+def linked(text: str) -> list[tuple[str, str]]:
+    return [(finding.rule, finding.category.value) for finding in links.find(Forms(text), ALLOWED)]
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("write to Kim.Lee+x@Mail-Host.co.uk.", "e-mail"),
+        ("我的邮箱是kim@163.com哦", "e-mail"),
+        ("kim [at] mailhost [dot] com", "e-mail"),
+        ("kim@mаilhost.com", "e-mail"),  # with a Cyrillic letter
+        ("call +49 (151) 23456789", "phone"),
+        ("call (212) 867-5309", "phone"),
+        ("手机13812345678，晚上打", "phone"),
+        ("手机 138-1234-5678", "phone"),
+        ("座机010-62345678", "phone"),
+        ("ring 07911 123456", "phone"),
+        ("１３８１２３４５６７８", "phone"),
+        ("身份证11010519491231002X", "identity card"),
+        ("pay 4111 1111 1111 1111 now", "bank card"),
+        ("卡号6222021234567890128", "bank card"),
+        ("12 Willow Lane, Springfield, IL 62704", "address"),
+        ("She lives at 12 Willow Lane", "address"),
+        ("北京市海淀区中关村大街27号院3号楼502室", "address"),
+        ("我家住朝阳区建国路88号", "address"),
+        ("MTk4NjIyNDgzNDcxOTI1MjQ4.Cl2FMQ.ZnCjm1XVW7vRze4b7Cq4se7kKWs", "token"),
+        ("ghp_" + "a1B2" * 9, "token"),
+        ("-----BEGIN RSA PRIVATE KEY-----", "token"),
+    ],
+)
+def test_personal_data_and_secrets_are_found(text: str, rule: str) -> None:
+    assert rule in rules(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mail kim@example.com",
+        "call 988, 116 123 or 1-800-273-8255",
+        "in Hong Kong call +852 2389 2222",
+        "dial 555-0123 or (212) 555-0123",
+        "In 1987 the 12 boats of 2024-11-24 10:30:00 cost 1,234,567.89",
+        "user 1400000000000000001 joined at 1764000000000",
+        "1234 5678 9012 3456",
+        "0000 0000 0000 0000",
+        "身份证110105194912310021",
+        "10 Downing Street is famous, as is 221B Baker Street",
+        "北京市有很多路",
+        "@everyone at home",
+        "version 1.2.3-rc.4 and 192.168.0.1",
+        "pi is 3.14159265358979",
+        "take 2 roads and 3 streets",
+    ],
+)
+def test_public_numbers_and_prose_pass(text: str) -> None:
+    assert rules(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("see https://evil.example/x", "link"),
+        ("see https://wikipedia.org.evil.ru", "link"),
+        ("see https://wikipedia.org@evil.ru/", "link"),
+        ("see https://evilwikipedia.org", "link"),
+        ("see https://wikipediа.org", "link"),  # with a Cyrillic letter
+        ("see https://xn--wikipedi-86g.org", "link"),
+        ("see http://1.2.3.4:80/", "link"),
+        ("see hxxps://evil.ru", "link"),
+        ("see h\u200bttps://evil.ru", "link"),
+        ("去www.evil.ru看", "link"),
+        ("[https://wikipedia.org](https://evil.ru)", "masked link"),
+        ("join discord.gg/abc123", "invitation"),
+        ("join discord.com/invite/abc123", "invitation"),
+        ("get evil.ru/free", "bare host"),
+        ("ｅｖｉｌ．ｃｏｍ/x", "bare host"),
+    ],
+)
+def test_links_to_other_hosts_are_found(text: str, rule: str) -> None:
+    assert (rule, "link") in linked(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://zh.wikipedia.org/wiki/灯塔",
+        "https://WIKIPEDIA.org./wiki",
+        "[fog](https://en.wikipedia.org/wiki/Fog)",
+        "https://discord.com/channels/1/2",
+        "run main.py, read README.md, e.g. this.That is it",
+        "wikipedia.org/wiki/Fog",
+        "and so on...and on",
+    ],
+)
+def test_allowed_hosts_and_prose_pass(text: str) -> None:
+    assert linked(text) == []
+
+
+def test_a_bare_name_is_no_link() -> None:
+    assert linked("I work at evil.com now") == [("bare host", "domain")]
+
+
+def test_an_invitation_is_allowed_by_its_own_host() -> None:
+    assert links.find(Forms("join discord.gg/abc123"), frozenset({"discord.gg"})) == []
