@@ -40,6 +40,7 @@ def morning_card(night: Night) -> Card:
     pair = "before and after" if good else "now, and as it would have been"
     fields += [Field(f"The same prompt, {pair} ({n})", told) for n, told in enumerate(_examples(figures), 1)]
     fields += [Field("Planted phrases", told) for told in [_watched(figures)] if told]
+    fields += [Field("Who may teach me", told) for told in [_teachers(figures)] if told]
     if night.more_ratings_needed:
         fields.append(Field("What it takes", f"About {counted(night.more_ratings_needed, 'more rating')}."))
     if night.warnings:
@@ -68,6 +69,20 @@ def _learned_from(figures: Mapping[str, Any]) -> str:
         return ""
     told = f"{counted(votes, 'vote')} of {counted(raters, 'rater')}"
     return f"{told} on {counted(replies, 'reply')}" if replies is not None else told
+
+
+def _teachers(figures: Mapping[str, Any]) -> str:
+    """Say what the policy lets it learn from, and of how many members."""
+    members, consenting = _whole(figures.get("members")), _whole(figures.get("consenting"))
+    if not members or consenting is None:
+        return ""
+    agreed = f"{consenting:,} of {counted(members, 'member')} agreed (/consent)"
+    if figures.get("discord_permitted"):
+        return f"{agreed}. Discord's permission is stated, so what they say and rate teaches me."
+    return (
+        f"{agreed}: in a rating room their ratings teach me. What is said on Discord doesn't, for want of its "
+        "permission; ratings there still choose between versions of me."
+    )
 
 
 def _better_by(figures: Mapping[str, Any]) -> str:

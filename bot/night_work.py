@@ -164,7 +164,7 @@ class NightWork:
 
     async def _attempt(self, night: Night, on_progress: OnProgress | None) -> Night:
         job = await self._prepare(night)
-        ended = _with_result(night, await self._learn(night, job, on_progress))
+        ended = _with_result(night, await self._learn(night, job, on_progress), await self._policy())
         return await self._promote(ended, job) if ended.outcome is NightOutcome.PROMOTED else ended
 
     async def _prepare(self, night: Night) -> jobs.Job:
@@ -284,6 +284,12 @@ class NightWork:
             return _not_promoted(replace(night, adapter=None), NightOutcome.RETRACTED, str(error))
         return night
 
+    async def _policy(self) -> dict[str, Any]:
+        """Return what the morning card says of who may teach."""
+        coverage = await self._store.coverage()
+        permitted = bool(self._settings.discord_training_permission)
+        return {"discord_permitted": permitted, "members": coverage.members, "consenting": coverage.consenting}
+
     async def _require_standing(self, night: Night) -> None:
         """Raise _TakenBack when a rating of the night's data stands no more."""
         if missing := await self._taken_back(night):
@@ -346,14 +352,14 @@ class NightWork:
                         path.unlink()
 
 
-def _with_result(night: Night, result: jobs.Result) -> Night:
+def _with_result(night: Night, result: jobs.Result, policy: Mapping[str, Any]) -> Night:
     told = replace(
         night,
         adapter=result.adapter,
         more_ratings_needed=result.more_ratings_needed,
         sentences=result.sentences,
         warnings=result.warnings,
-        figures=result.figures,
+        figures={**result.figures, **policy},
     )
     if result.outcome is jobs.Outcome.FAILED:
         return replace(told, state=NightState.FAILED)

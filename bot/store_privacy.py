@@ -56,7 +56,7 @@ class Consent:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How many of the members whose replies or ratings are held agreed to teach."""
+    """How many of Discord's members whose talk or ratings are held agreed to teach."""
 
     members: int
     consenting: int
@@ -97,8 +97,9 @@ class PrivacyQueries:
 
     async def coverage(self) -> Coverage:
         found = await self._database.read(
-            "WITH members AS (SELECT member_id FROM replies WHERE provenance <> 'import'"
-            " UNION SELECT member_id FROM ratings WHERE source <> 'import')"
+            "WITH members AS (SELECT member_id FROM replies WHERE provenance = 'discord'"
+            " UNION SELECT ratings.member_id FROM ratings JOIN replies ON id = reply_id"
+            " WHERE provenance IN ('discord', 'operator'))"
             " SELECT (SELECT count(*) FROM members),"
             " (SELECT count(*) FROM members WHERE member_id IN (SELECT member_id FROM consenting)),"
             " (SELECT count(*) FROM optouts)"

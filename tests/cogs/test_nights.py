@@ -208,6 +208,16 @@ async def test_morning_card_says_what_was_learned_from_whom_and_how_much_better_
     assert "@everyone" not in str(shown)
 
 
+@pytest.mark.parametrize(
+    ("permitted", "told"),
+    [(False, "doesn't, for want of its permission"), (True, "Discord's permission is stated")],
+)
+async def test_morning_card_says_who_may_teach(world: World, nightly: FakeNightly, permitted: bool, told: str) -> None:
+    figures = {"members": 40, "consenting": 12, "discord_permitted": permitted}
+    shown = fields(await ended(world, nightly, night(figures=figures)))["Who may teach me"]
+    assert shown.startswith("12 of 40 members agreed (/consent)") and told in shown
+
+
 async def test_morning_card_has_the_report_and_the_picture_of_preference(world: World, nightly: FakeNightly) -> None:
     of = night()
     write_report(nightly, of, report=b"<html>learned</html>", pictures=("loss.png", "preference.png", "raters.png"))

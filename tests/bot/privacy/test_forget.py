@@ -16,6 +16,7 @@ from bot.privacy.forget import Forget
 from bot.privacy.journal import JOURNAL, Journal
 from bot.privacy.members import MEMBERS, members_of
 from bot.privacy.retention import Pruned, Retention
+from bot.records import Provenance
 from bot.settings import Settings
 from tests.bot.learning import ended_reply, vote
 from tests.bot.nights import House, house
@@ -59,6 +60,17 @@ async def test_night_says_whose_data_it_holds_before_it_holds_any(h: House, monk
     monkeypatch.setattr("bot.night_work.write_snapshot", stop)
     await h.nightly.run(Cause.COMMAND)
     assert seen == [{1, 2, LIN, MEI}], "the prompt of the tests has the turns of 1 and 2"
+
+
+async def test_night_notes_what_the_policy_allowed(h: House) -> None:
+    await vote(h.store, await ended_reply(h.store, author_id=LIN, provenance=Provenance.DISCORD), MEI)
+    await h.store.give_consent(MEI)
+    night = await night_of(h, SAM)
+    assert {name: night.figures[name] for name in ("discord_permitted", "members", "consenting")} == {
+        "discord_permitted": False,
+        "members": 2,
+        "consenting": 1,
+    }
 
 
 # ---------------------------------------------------------------------- deletion

@@ -14,7 +14,7 @@ from bot import store_privacy
 from bot.database import connect
 from bot.learning_records import Cause, Night, NightState
 from bot.privacy.journal import Deletion
-from bot.records import Correction, Preference
+from bot.records import Correction, Preference, Provenance
 from bot.store import Store
 from tests.bot.learning import ended_reply, vote
 from tests.bot.stores import PROMPT, Clock, new_ask, new_reply, opened
@@ -82,8 +82,9 @@ async def test_who_never_agreed_can_refuse(store: Store) -> None:
 
 
 async def test_coverage_counts_members_who_were_answered_or_rated(store: Store) -> None:
-    reply = await ended_reply(store, author_id=MEI)
+    reply = await ended_reply(store, author_id=MEI, provenance=Provenance.DISCORD)
     await vote(store, reply, LIN)
+    await vote(store, await ended_reply(store, author_id=SAM), SAM)  # in the demo nobody is asked
     await store.give_consent(LIN)
     await store.give_consent(SAM)
     assert await store.coverage() == store_privacy.Coverage(members=2, consenting=1, opted_out=0)
