@@ -27,7 +27,10 @@ _QUIET = (
     commands.demo, commands.chat, learning_commands.night, learning_commands.rollback, learning_commands.import_file,
     learning_commands.import_prompts,
 )  # fmt: skip
-_CODES = "Exit codes: 0 done or stopped in order, 1 could not start or go on, 2 a setting or an option is wrong."
+_CODES = (
+    "Exit codes: 0 done or stopped in order, 1 could not start or go on (a damaged file, no network, another Encore on "
+    "the folder), 2 a setting or an option is wrong (a MODEL that is nowhere, too)."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

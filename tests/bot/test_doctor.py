@@ -97,6 +97,7 @@ async def test_what_must_be_mended_has_a_remedy(settings: Settings, tmp_path: Pa
     )
     findings = await examine(broken, env_file=_NO_FILE)
     assert {found.check for found in findings if found.level is Level.ERROR} == {"token", "discord", "store", "model"}
+    assert "engine" in {found.check for found in findings}, "looked at for every model but echo"
     assert all(found.remedy for found in findings if found.level in (Level.ERROR, Level.WARNING))
     assert not ready(findings)
 

@@ -101,7 +101,7 @@ def test_help_gives_options_with_defaults(
         main([*command.split(), "--help"])
     assert ended.value.code == 0
     help = " ".join(capsys.readouterr().out.split())
-    for promise in [*promises, "Exit codes: 0"]:
+    for promise in [*promises, "Exit codes: 0", "1 could not start or go on (", "2 a setting or an option is wrong ("]:
         assert promise in help
 
 
