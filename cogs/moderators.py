@@ -149,7 +149,12 @@ class Moderators(commands.GroupCog, group_name="encore", group_description="Mana
         assert place_id is not None
         removed = await self.bot.store.remove_free_channel(interaction.guild_id, place_id, interaction.user.id)
         if isinstance(place, discord.Thread):  # a thread that it was called into is followed like a free channel
-            removed = await self._leave(place) or removed
+            followed = await self._leave(place)
+            if followed and not removed:  # what was a free channel is in the audit already
+                await self.bot.store.add_audit(
+                    interaction.guild_id, interaction.user.id, "channels remove", {"channel_id": place_id}
+                )
+            removed = removed or followed
         await _say(
             interaction,
             f"In <#{place_id}> I now answer only when mentioned or replied to."

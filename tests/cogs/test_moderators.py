@@ -240,6 +240,7 @@ async def test_removing_a_thread_that_it_was_called_into_ends_the_talk_until_it_
         world.backend.add_thread_member(thread.id, world.bot.user.id)
     assert "only when mentioned" in (await run(world, "channels remove", where=thread)).content
     assert world.bot.user.id not in world.backend.get_channel(thread.id).thread_members
+    assert await audit(world) == [(world.moderator.id, "channels remove", {"channel_id": thread.id})]
     await world.say(world.alice, thread, "and now?")
     await world.quiet()
     assert len(world.replies(thread)) == 1
