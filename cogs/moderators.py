@@ -16,6 +16,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot import checks
+from bot.deleted_channels import ForgetsChannels
 from bot.errors import StoreError
 from bot.records import ServerSettings
 from bot.server_options import CHANNELS, DEFAULT, OPTIONS, WEIGHT_LIMIT, OptionError, emoji_of, with_weight
@@ -42,7 +43,9 @@ _INTENT_HELP = (
 
 @app_commands.guild_only()
 @app_commands.default_permissions(manage_guild=True)
-class Moderators(commands.GroupCog, group_name="encore", group_description="Manage Encore in this server"):
+class Moderators(
+    commands.GroupCog, ForgetsChannels, group_name="encore", group_description="Manage Encore in this server"
+):
     """The moderators' commands."""
 
     channels = app_commands.Group(name="channels", description="Where I answer every message without a mention")
@@ -185,15 +188,7 @@ class Moderators(commands.GroupCog, group_name="encore", group_description="Mana
         embed.add_field(name="Message content intent", value=self._intent_state(), inline=False)
         await interaction.followup.send(embed=embed, ephemeral=True)
 
-    @commands.Cog.listener()
-    async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
-        await self._forget_channel(channel.guild.id, channel.id)
-
-    @commands.Cog.listener()
-    async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
-        await self._forget_channel(payload.guild_id, payload.thread_id)
-
-    async def _forget_channel(self, guild_id: int, channel_id: int) -> None:
+    async def forget_channel(self, guild_id: int, channel_id: int) -> None:
         assert self.bot.user is not None
         try:
             await self.bot.store.remove_free_channel(guild_id, channel_id, self.bot.user.id)

@@ -18,6 +18,7 @@ from discord.ext import commands
 
 from bot import attention, checks
 from bot import room as rooms
+from bot.deleted_channels import ForgetsChannels
 from bot.errors import StoreError
 from bot.room import Hold, Rooms, Schedule
 from bot.surface import DiscordSurface
@@ -45,7 +46,12 @@ _HOLDS = {
 
 @app_commands.guild_only()
 @app_commands.default_permissions(manage_guild=True)
-class Room(commands.GroupCog, group_name="room", group_description="A channel where I answer prompts for you to rate"):
+class Room(
+    commands.GroupCog,
+    ForgetsChannels,
+    group_name="room",
+    group_description="A channel where I answer prompts for you to rate",
+):
     """The moderators' commands and the clock. `sleep` is for tests."""
 
     def __init__(
@@ -122,15 +128,7 @@ class Room(commands.GroupCog, group_name="room", group_description="A channel wh
             f"<t:{int(room.started_at)}:R>.",
         )
 
-    @commands.Cog.listener()
-    async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
-        await self._forget_channel(channel.guild.id, channel.id)
-
-    @commands.Cog.listener()
-    async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
-        await self._forget_channel(payload.guild_id, payload.thread_id)
-
-    async def _forget_channel(self, guild_id: int, channel_id: int) -> None:
+    async def forget_channel(self, guild_id: int, channel_id: int) -> None:
         assert self.bot.user is not None
         try:
             await self._rooms.stop_in(guild_id, channel_id, self.bot.user.id)

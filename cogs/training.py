@@ -17,6 +17,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot import checks, night_cards
+from bot.deleted_channels import ForgetsChannels
 from bot.error_handler import press
 from bot.errors import EncoreError, StoreError
 from bot.learning_records import Cause
@@ -44,7 +45,9 @@ _T = TypeVar("_T")
 
 @app_commands.guild_only()
 @app_commands.default_permissions(manage_guild=True)
-class Training(commands.GroupCog, group_name="training", group_description="What I learned, and what I speak with"):
+class Training(
+    commands.GroupCog, ForgetsChannels, group_name="training", group_description="What I learned, and what I speak with"
+):
     """The moderators' commands; `shift` is the clock. `sleep` is for tests."""
 
     def __init__(
@@ -173,15 +176,7 @@ class Training(commands.GroupCog, group_name="training", group_description="What
 
     # ------------------------------------------------------------------ the moderators' channel
 
-    @commands.Cog.listener()
-    async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
-        await self._forget_channel(channel.guild.id, channel.id)
-
-    @commands.Cog.listener()
-    async def on_raw_thread_delete(self, payload: discord.RawThreadDeleteEvent) -> None:
-        await self._forget_channel(payload.guild_id, payload.thread_id)
-
-    async def _forget_channel(self, guild_id: int, channel_id: int) -> None:
+    async def forget_channel(self, guild_id: int, channel_id: int) -> None:
         assert self.bot.user is not None
         try:
             if (await self.bot.store.server_settings(guild_id)).moderators_channel_id == channel_id:
