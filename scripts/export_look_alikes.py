@@ -1,4 +1,4 @@
-"""Write bot/moderation/data/{look_alikes,simplified}.txt; run once, outside Encore's environment.
+"""Write bot/moderation/tables/{look_alikes,simplified}.txt; run once, outside Encore's environment.
 
     python -m venv throwaway
     throwaway/bin/pip install confusable-homoglyphs==3.3.1 opencc-python-reimplemented==0.1.7
@@ -17,7 +17,7 @@ from collections import defaultdict
 from importlib.util import find_spec
 from pathlib import Path
 
-OUT = Path(__file__).resolve().parent.parent / "bot" / "moderation" / "data"
+OUT = Path(__file__).resolve().parent.parent / "bot" / "moderation" / "tables"
 _EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "KANGXI", "IDEOGRAPHIC", "ARABIC", "HALFWIDTH")
 # Letters that NFKC leaves alone and the confusables do not list: their own names say how they read.
 _NAMED = re.compile(
@@ -55,6 +55,9 @@ def look_alikes() -> dict[str, str]:
             reading = _reading(plain, confusables) or _reading(character, confusables)
             if reading:
                 table[plain] = reading
+        # What NFKC makes another letter of reads as it looks: the lunate sigma is a c.
+        if unicodedata.normalize("NFKC", character) != character and (raw := _reading(character, confusables)):
+            table.setdefault(character, raw)
     return table
 
 

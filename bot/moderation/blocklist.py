@@ -22,7 +22,7 @@ from bot.moderation.readings import Run, Word
 
 LONGEST_ENTRY = 60  # characters, as in Discord's AutoMod
 LANGUAGES = ("en", "zh")  # of the lists that Encore brings
-_DATA = Path(__file__).parent / "data"
+_DATA = Path(__file__).parent / "tables"
 _SHORTEST_INSIDE = 4  # letters of a word that is found among other parted letters
 _SHORTEST_JOINED = 6  # letters of a phrase that is found written as one word
 _LONGEST_TAIL = 160  # characters in which an entry that has only begun is looked for
@@ -213,7 +213,7 @@ class _Trie:
 
 
 def built_in(languages: Iterable[str]) -> tuple[str, ...]:
-    """Return the entries of Encore's own lists (see data/NOTICE); raises ValueError for a language without one."""
+    """Return the entries of Encore's own lists (see tables/NOTICE); raises ValueError for a language without one."""
     return tuple(entry for language in languages for entry in _built_in(language))
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-_DATA = Path(__file__).parent / "data"
+_DATA = Path(__file__).parent / "tables"
 _CACHED_CHARACTERS = 1 << 16
 # Shown as nothing, yet neither Cf nor marks that combine: fillers, joiners, variation selectors, the Braille blank.
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u2800\u3164\uffa0")
@@ -151,6 +151,8 @@ def _clean_character(character: str) -> str:
 @_remembered
 def _fold_character(character: str) -> str:
     look_alikes = _tables()
+    if character in look_alikes:
+        return look_alikes[character]
     folded: list[str] = []
     for letter in _clean_character(character).casefold():
         parts = unicodedata.normalize("NFD", letter) if letter < _EAST_ASIAN else letter
