@@ -21,7 +21,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,8 @@ def _lines(data: Path) -> list[str]:
     return [turn["message"] for chat in chats.values() for turn in chat["content"]][:LINES]
 
 
-def _caught(entries: list[str], words: Blocklist) -> tuple[dict[str, float], list[str]]:
+def caught_by(entries: Sequence[str], words: Blocklist) -> tuple[dict[str, float], list[str]]:
+    """Return the fraction of entries found in each disguise, and what was missed."""
     rng = random.Random(SEED)
     rates, missed = {}, []
     for name, disguise in DISGUISES.items():
@@ -120,7 +121,7 @@ def measure(data: Path) -> dict[str, Any]:
     """Return the figures above; `data` is the folder with ldnoobw/ and Topical-Chat. Takes some ten seconds."""
     entries, lines = _entries(data), _lines(data)
     words = Blocklist(entries)
-    rates, missed = _caught(entries, words)
+    rates, missed = caught_by(entries, words)
     policy = default_policy(Audience.GENERAL, words=words)
     flagged = in_disguise = 0
     others: Counter[str] = Counter()

@@ -137,6 +137,17 @@ def test_sql_is_written_in_the_store_alone() -> None:
     assert found == set()
 
 
+def test_rules_about_text_know_nothing_but_text() -> None:
+    found = {
+        (source, module)
+        for source in _sources()
+        if source.startswith("bot/moderation/")
+        for module in _imports(_tree(source))
+        if _is_in(module, _PACKAGES) and not _is_in(module, ("bot.moderation",))
+    }
+    assert found == set()
+
+
 def test_only_commands_and_the_terminal_print() -> None:
     found = {
         source

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from benchmarks.safety_text import caught_by
 from bot.moderation.blocklist import LANGUAGES, LONGEST_ENTRY, Blocklist, built_in
 from bot.moderation.normalise import Forms
 
@@ -122,3 +123,10 @@ def test_long_runs_of_single_letters_take_no_time() -> None:
         blocklist.find(Forms(text))
         blocklist.open_from(Forms(text))
     assert time.process_time() - started < 1.0
+
+
+def test_the_built_in_lists_are_caught_in_every_disguise() -> None:
+    entries = built_in(LANGUAGES)
+    rates, missed = caught_by(entries, Blocklist(entries))
+    assert sum(rates.values()) / len(rates) >= 0.98, missed
+    assert min(rates.values()) >= 0.95, missed

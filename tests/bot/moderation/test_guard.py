@@ -183,7 +183,7 @@ def test_a_chunk_costs_less_than_a_millisecond(sentence: str) -> None:
     text = (sentence * 100)[:2000]
     costs = []
     for end in range(4, len(text), 4):
-        started = time.perf_counter()
+        started = time.thread_time()
         guard.feed(text[:end])
-        costs.append(time.perf_counter() - started)
-    assert statistics.quantiles(costs, n=20)[-1] < 0.003  # .001 on a machine with nothing else to do
+        costs.append(time.thread_time() - started)
+    assert statistics.quantiles(costs, n=20)[-1] < 0.001
