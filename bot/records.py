@@ -200,13 +200,14 @@ class ServerSettings:
     """What moderators set for one server (or for direct messages: guild_id 0); every field has its default here."""
 
     paused: bool = False
+    locked: bool = False  # by /lock, which pauses too; only /unlock ends it
     sampling: Sampling = field(default_factory=Sampling)
     seed: int | None = None  # None: a fresh seed a reply
     emoji: dict[str, float] = field(default_factory=lambda: dict(DEFAULT_EMOJI))
     answer_bots: bool = False
     unprompted_chance: float = 0.0  # 0 to 1, per message, halved after each unprompted reply
     unprompted_channel_id: int | None = None
-    moderators_channel_id: int | None = None  # where nights are reported
+    moderators_channel_id: int | None = None  # where nights and cases are reported
     system_prompt: str | None = None  # None: SYSTEM_PROMPT of the operator's settings
 
 
@@ -237,3 +238,53 @@ class ReplyCounts:
     raters: int
     comparisons: int
     corrections: int
+
+
+class CaseSource(StrEnum):
+    """What brought a case before the moderators."""
+
+    REPORT = "report"
+    AUTOMOD = "automod"  # Discord's own moderation acted on a message to the bot
+
+
+class Decision(StrEnum):
+    """What a moderator decides on a case; each closes it."""
+
+    DISMISS = "dismiss"
+    DELETE = "delete"  # the reply's messages
+    MUTE = "mute"  # whom it is about isn't answered any more
+    BAN = "ban"  # nor do their votes count
+    UNLEARN = "unlearn"  # the reply teaches no night
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Why a member reported a reply."""
+
+    member_id: int
+    reason: str
+    reported_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One matter for the moderators. `message_id` and `subject_id` are None where there is none to name.
+
+    `subject_id` is who asked for the reply, or who wrote the message; `quote` what a message without a reply said.
+    `report_count` counts reports of members who opted out too, of which `reports` has nothing.
+    """
+
+    id: int
+    guild_id: int
+    source: CaseSource
+    channel_id: int
+    message_id: int | None
+    reply_id: int | None
+    subject_id: int | None
+    quote: str
+    report_count: int
+    opened_at: float
+    card: tuple[int, int] | None = None  # channel, message
+    decision: Decision | None = None
+    decided_by: int | None = None
+    reports: tuple[Report, ...] = ()

@@ -18,6 +18,7 @@ from bot import rows
 from bot.backups import backup, restore
 from bot.database import Database, problems
 from bot.records import Ask, Generation, Outcome, Placement, PromptRecord, Reply, ReplyState, UnfinishedReply
+from bot.store_cases import CaseQueries
 from bot.store_imports import ImportQueries
 from bot.store_nights import NightQueries
 from bot.store_privacy import PrivacyQueries
@@ -30,7 +31,7 @@ __all__ = ["Store", "restore"]
 _UNFINISHED = (ReplyState.WAITING, ReplyState.STREAMING)
 
 
-class Store(RatingQueries, ServerQueries, NightQueries, RoomQueries, ImportQueries, PrivacyQueries):
+class Store(RatingQueries, ServerQueries, NightQueries, RoomQueries, ImportQueries, PrivacyQueries, CaseQueries):
     """The queries, each a method; writes hold the one write lock, reads see committed data alone."""
 
     def __init__(self, database: Database, clock: Callable[[], float], *, last_seq: int) -> None:
@@ -40,6 +41,7 @@ class Store(RatingQueries, ServerQueries, NightQueries, RoomQueries, ImportQueri
         RoomQueries.__init__(self, database, clock)
         ImportQueries.__init__(self, database, clock)
         PrivacyQueries.__init__(self, database, clock)
+        CaseQueries.__init__(self, database, clock)
 
     @classmethod
     async def open(

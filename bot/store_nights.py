@@ -46,6 +46,7 @@ _LEARNABLE = f"""
     FROM replies LEFT JOIN arms ON arms.reply_id = replies.id LEFT JOIN gold ON gold.reply_id = replies.id
     WHERE provenance IN (SELECT value FROM json_each(?1)) AND model_sha256 = ?2 AND prompt_version = ?3
         AND state = 'done' AND finish_reason IN ('end', 'length') AND length(completion_token_ids) > 0
+        AND replies.id NOT IN (SELECT reply_id FROM never_learn)
         AND (provenance IN ('operator', 'import') OR ({_may_teach("replies.member_id")}
             AND NOT EXISTS (SELECT 1 FROM json_each(prompt_member_ids) AS said
                 WHERE NOT {_may_teach("said.value")}))))

@@ -25,18 +25,22 @@ OWNED = {
     "gold": "actor_id",
     "raters": "member_id",
     "consents": "member_id",
+    "reports": "member_id",
+    "cases": "subject_id",
     "replies": "member_id",
 }
 _UNLESS = {"raters": " AND banned = 0"}  # who is banned doesn't come back by this
 # Rows that name a member and stay, for the reason beside them. Exported too.
 KEPT = {
     ("audit", "actor_id"): "who changed what in a server is its moderators' to know",
+    ("mutes", "member_id"): "without it, who is muted would be answered again",
     ("optouts", "member_id"): "without it, what you write would be read again",
     ("deletions", "member_id"): "without it, a restored backup would bring your data back",
 }
 # Columns that name a member in a row which isn't theirs; deletion empties them.
-NAMED = {("nights", "actor_id"): "NULL", ("rooms", "started_by"): "0"}
-_NOT_EXPORTED = frozenset({"prompt_token_ids", "completion_token_ids", "prompt_member_ids"})  # others' words and names
+NAMED = {("nights", "actor_id"): "NULL", ("rooms", "started_by"): "0", ("cases", "decided_by"): "0"}
+# Others' words and names.
+_NOT_EXPORTED = frozenset({"prompt_token_ids", "completion_token_ids", "prompt_member_ids", "decided_by"})
 _TEXTS = (("nights", "sentences"), ("nights", "warnings"), ("audit", "detail"))
 _SHORTEST_SNOWFLAKE = 10**15  # a smaller number may stand in a text for anything
 _IN_PROMPT = "EXISTS (SELECT 1 FROM json_each(prompt_member_ids) WHERE value = ?1)"

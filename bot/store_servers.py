@@ -106,10 +106,17 @@ class ServerQueries:
     async def _audit(
         self, connection: aiosqlite.Connection, guild_id: int, actor_id: int, action: str, detail: Mapping[str, Any]
     ) -> None:
-        await connection.execute_fetchall(
-            "INSERT INTO audit (guild_id, actor_id, action, detail, created_at) VALUES (?, ?, ?, ?, ?)",
-            (guild_id, actor_id, action, json.dumps(dict(detail)), self._clock()),
-        )
+        await insert_audit(connection, guild_id, actor_id, action, detail, self._clock())
+
+
+async def insert_audit(
+    connection: aiosqlite.Connection, guild_key: int, actor_id: int, action: str, detail: Mapping[str, Any], at: float
+) -> None:
+    """Add an entry to the audit within a transaction, so that no change is without its own."""
+    await connection.execute_fetchall(
+        "INSERT INTO audit (guild_id, actor_id, action, detail, created_at) VALUES (?, ?, ?, ?, ?)",
+        (guild_key, actor_id, action, json.dumps(dict(detail)), at),
+    )
 
 
 def _decoded(found: Iterable[Sequence[Any]]) -> ServerSettings:

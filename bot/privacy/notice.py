@@ -28,6 +28,8 @@ _ROWS = {
     "comparisons": ("comparison", "comparisons"),
     "corrections": ("correction", "corrections"),
     "gold": ("label", "labels"),
+    "reports": ("report", "reports"),
+    "cases": ("case of the moderators' about you", "cases of the moderators' about you"),
 }
 
 
@@ -80,8 +82,8 @@ def receipt_text(receipt: Receipt) -> str:
         lines.append("No version of me had learned from it.")
     if receipt.rows is not None:
         lines.append(
-            "Kept: that you asked for this, so that a restored backup deletes it again; whether you opted out; and, if "
-            "you moderate, what you changed. My messages in the channels are Discord's to delete."
+            "Kept: that you asked for this, so that a restored backup deletes it again; whether you opted out "
+            "or are muted; and, if you moderate, what you changed. My messages in the channels are Discord's to delete."
         )
     if receipt.failures:
         lines.append("Not all of it could be removed yet; I try again when I start next.")

@@ -33,6 +33,7 @@ class Pruned:
     replies: int
     audit: int
     nights: int
+    cases: int = 0
 
 
 class Retention:
@@ -58,7 +59,7 @@ class Retention:
         while True:
             try:
                 pruned = await self.prune()
-                if any((pruned.replies, pruned.audit, pruned.nights)):
+                if any((pruned.replies, pruned.audit, pruned.cases, pruned.nights)):
                     log.info("older than their limits, so removed: %s", pruned)
             except (EncoreError, OSError) as error:
                 log.warning("what is older than its limit stays for now: %s", error)
@@ -69,8 +70,9 @@ class Retention:
         settings = self._settings
         replies = await self._store.prune_replies(self._before(settings.retention_days_replies))
         audit = await self._store.prune_audit(self._before(settings.retention_days_audit))
+        cases = await self._store.prune_cases(self._before(settings.retention_days_audit))
         ended = await self._store.nights_ended_before(self._before(settings.retention_days_nights))
-        return Pruned(replies, audit, await asyncio.to_thread(self._strip, ended))
+        return Pruned(replies, audit, await asyncio.to_thread(self._strip, ended), cases)
 
     def _before(self, days: int) -> float:
         return self._clock() - days * _DAY if days else float("-inf")

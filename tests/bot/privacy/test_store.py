@@ -54,7 +54,7 @@ def test_every_column_that_names_a_member_is_exported_or_emptied(tmp_path: Path)
             (table, column[1])
             for table in tables
             for column in connection.execute(f"PRAGMA table_info({table})")
-            if re.search(r"(member|actor|author|user|moderator|reporter)_id$|_by$", column[1])
+            if re.search(r"(member|actor|author|user|subject|moderator|reporter)_id$|_by$", column[1])
         }
     assert named == listed
     assert len(named) >= 11
@@ -145,6 +145,9 @@ async def lived(store: Store) -> dict[str, int]:
     await store.add_audit(7, MEI, "settings", {})
     await store.add_audit(7, SAM, "raters ban", {"member": MEI})
     await store.give_consent(MEI)
+    await store.report_reply(own, 1, SAM, "SAM was here")
+    await store.report_reply(read, 2, MEI, "rude")
+    await store.mute(7, MEI, SAM, None)
     night = Night("2026-06-01", Cause.MODERATOR, NightState.RUNNING, 1.0, actor_id=MEI)
     await store.begin_night(night)
     told = (f"<@{MEI}> votes as one with <@{SAM}>.",)
@@ -160,6 +163,9 @@ async def test_export_holds_every_row_of_the_member_and_no_word_of_others(store:
         "comparisons": 1,
         "corrections": 1,
         "gold": 1,
+        "reports": 1,
+        "cases": 1,
+        "mutes": 1,
         "raters": 1,
         "consents": 1,
         "replies": 1,
@@ -180,7 +186,7 @@ async def test_deletion_leaves_no_trace_of_the_member_but_what_must_stay(store: 
     assert gone is not None
     assert (gone["replies"], gone["prompts"], gone["ratings"], gone["corrections"]) == (1, 1, 3, 1)
     held = await store.held(MEI)
-    assert {table for table, rows in held.items() if rows} == {"audit", "deletions"}
+    assert {table for table, rows in held.items() if rows} == {"audit", "deletions", "mutes"}
     assert await store.reply(replies["own"]) is None
     read = await store.reply(replies["read"])
     assert read is not None and read.prompt is None and read.outcome is None
