@@ -69,6 +69,8 @@ class Attention:
         if message.author.id in await self._store.opted_out():
             return None
         server = await self._store.server_settings(message.guild.id if message.guild else None)
+        if message.guild is not None and await self._store.is_muted(message.guild.id, message.author.id):
+            return None
         if server.paused or (by_bot and not self._may_answer_bot(message.channel.id, server)):
             return None
         if called:

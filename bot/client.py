@@ -21,14 +21,17 @@ from discord.http import Route
 
 from bot.attention import Attention
 from bot.error_handler import CommandTree
+from bot.moderation.cases import Cases
 from bot.ratings import Ratings
 from bot.records import Provenance
 from bot.responder import Responder
 from cogs.chat import Chat
 from cogs.feedback import Feedback
+from cogs.moderation import Moderation
 from cogs.moderators import Moderators
 from cogs.privacy import Privacy
 from cogs.raters import Raters
+from cogs.reports import Reports
 from cogs.room import Room
 from cogs.training import Training
 
@@ -81,6 +84,7 @@ class EncoreBot(commands.Bot):
         self.model = model
         self.responder = responder
         self.ratings = ratings
+        self.cases = Cases(store, responder)
         self.nightly = nightly  # None: nothing is learned, and there are no commands for it
         self.forget = forget  # None: members can't be forgotten, and there are no commands for it
         self.retention = retention
@@ -100,7 +104,9 @@ class EncoreBot(commands.Bot):
         await self.add_cog(Chat(self, self.responder, self.store))
         await self.add_cog(Feedback(self))
         await self.add_cog(Moderators(self))
+        await self.add_cog(Moderation(self))
         await self.add_cog(Raters(self))
+        await self.add_cog(Reports(self))
         await self.add_cog(Room(self))
         if self.nightly is not None:
             await self.add_cog(Training(self, self.nightly))
@@ -175,11 +181,12 @@ def build_bot(
 
 
 def intents(settings: Settings) -> discord.Intents:
-    """Return what the bot asks Discord to be told: servers, messages, reactions and bans, nothing of who is online."""
+    """Return what the bot asks to be told: servers, messages, reactions, bans, AutoMod's acts; not who is online."""
     wanted = discord.Intents.none()
     wanted.guilds = True
     wanted.messages = True
     wanted.reactions = True
     wanted.moderation = True  # who is banned from a server is no rater there any more
+    wanted.auto_moderation_execution = True  # what it did to messages for the bot is a case for the moderators
     wanted.message_content = settings.message_content_intent
     return wanted

@@ -63,25 +63,34 @@ class Notices:
         return list(found.values())
 
     async def post(
-        self, card: Card, channel_ids: Iterable[int], *, files: Sequence[Path] = (), unattached: str = ""
+        self,
+        card: Card,
+        channel_ids: Iterable[int],
+        *,
+        files: Sequence[Path] = (),
+        unattached: str = "",
+        view: discord.ui.View | None = None,
     ) -> list[tuple[int, int]]:
         """Post a card; the first picture among `files` shows in it. Return (channel, message) where it stands.
 
-        Where the files can't go along (too large, not permitted there), the card says `unattached` instead.
+        `view` has its buttons. Where the files can't go along (too large, not permitted there), the card says
+        `unattached` instead.
         """
         fit = await asyncio.to_thread(lambda: [path for path in files if _fits(path)])
         whole = bool(files) and len(fit) == len(files)
         bare = replace(card, footer=f"{card.footer}\n{unattached}".strip())
         posted: list[tuple[int, int]] = []
         for channel_id in channel_ids:
-            message_id = await self._send(channel_id, card if whole else bare, fit)
+            message_id = await self._send(channel_id, card if whole else bare, fit, view)
             if message_id is None and fit:
-                message_id = await self._send(channel_id, bare, ())
+                message_id = await self._send(channel_id, bare, (), view)
             if message_id is not None:
                 posted.append((channel_id, message_id))
         return posted
 
-    async def _send(self, channel_id: int, card: Card, files: Sequence[Path]) -> int | None:
+    async def _send(
+        self, channel_id: int, card: Card, files: Sequence[Path], view: discord.ui.View | None
+    ) -> int | None:
         """Send one message and return its id, None when Discord or the disk refused it."""
         picture = next((path.name for path in files if path.suffix == ".png"), None)
         channel = self._client.get_partial_messageable(channel_id)
@@ -91,6 +100,7 @@ class Notices:
                 embed=as_embed(card, picture=picture),
                 files=attached,
                 silent=True,
+                view=view,  # type: ignore[arg-type]  # None is no view
                 allowed_mentions=discord.AllowedMentions.none(),
             )
         except _FAILURES as error:
@@ -98,11 +108,11 @@ class Notices:
             return None
         return message.id
 
-    async def edit(self, place: tuple[int, int], card: Card) -> bool:
-        """Put another card in place; return False when the message is gone for good."""
+    async def edit(self, place: tuple[int, int], card: Card, *, view: discord.ui.View | None = None) -> bool:
+        """Put another card in place, with these buttons or none; return False when the message is gone for good."""
         channel = self._client.get_partial_messageable(place[0])
         try:
-            await channel.get_partial_message(place[1]).edit(embed=as_embed(card))
+            await channel.get_partial_message(place[1]).edit(embed=as_embed(card), view=view)
         except _GONE:
             return False
         except _FAILURES as error:

@@ -48,6 +48,7 @@ class _Running:
     ask: Ask
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
     stopped_by_member: bool = False
+    silenced: bool = False  # posts nothing that isn't there yet
 
 
 class Responder:
@@ -166,6 +167,13 @@ class Responder:
             self.stop(reply_id)
         return bool(asked)
 
+    def silence(self, guild_id: int | None, member_id: int | None = None) -> None:
+        """Stop every reply in a server, or those to one member there; what shows nothing yet won't."""
+        for running in self._running.values():
+            if running.ask.guild_id == guild_id and member_id in (None, running.ask.member_id):
+                running.stopped_by_member = running.silenced = True
+                running.cancel.set()
+
     def asker_of(self, reply_id: int) -> int | None:
         """Return who asked for a reply under way."""
         running = self._running.get(reply_id)
@@ -203,6 +211,8 @@ class Responder:
         notes: list[str] = []
         try:
             try:
+                if (await self._store.server_settings(ask.guild_id)).locked:  # while this was claimed
+                    self.silence(ask.guild_id)
                 composed = await compose()
                 if composed.tells_cut:
                     notes.append(_cut_off(len(composed.prompt.message_ids)))
@@ -300,6 +310,10 @@ class Responder:
         final = "\n".join([body, *map(text.subtext, [*notes, *ending])]).strip()
         controls = Controls.NONE if state is ReplyState.FAILED and not body else Controls.FINISHED
         try:
+            if running.silenced:
+                await shown.stop_edits()
+                if not shown.message_ids:
+                    raise SurfaceGone("silenced before anything of it showed")
             await shown.finish(final, controls)
         except SurfaceGone:
             state = ReplyState.STOPPED

@@ -69,6 +69,8 @@ class Moderators(
         free = await self.bot.store.free_channels(interaction.guild_id)
         info, scheduler = self.bot.model.engine.info, self.bot.model.scheduler
         state = "Paused: I answer nobody until /encore resume." if settings.paused else "Awake."
+        if settings.locked:
+            state = "Locked: I answer and post nothing here, and learn nothing anywhere, until /unlock."
         embed = _embed("Encore's status", state)
         embed.add_field(name="Model", value=f"{info.model}, {info.quantization}, on {info.device}")
         embed.add_field(name="Adapter", value=await self._adapter())
@@ -110,6 +112,9 @@ class Moderators(
     async def _set_paused(self, interaction: Interaction, paused: bool, done: str) -> None:
         await interaction.response.defer(ephemeral=True)
         before = await self.bot.store.server_settings(interaction.guild_id)
+        if before.locked:
+            await _say(interaction, "This server is locked; /unlock lets me answer again.")
+            return
         if before.paused is paused:
             await _say(interaction, "I am already paused." if paused else "I am not paused.")
             return

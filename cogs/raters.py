@@ -8,7 +8,6 @@ moderators' to give.
 from __future__ import annotations
 
 import logging
-import re
 from collections import OrderedDict
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ import discord
 from discord import app_commands, ui
 from discord.ext import commands
 
-from bot import checks
+from bot import checks, message_links
 from bot.error_handler import press, tell
 from bot.errors import StoreError
 
@@ -33,9 +32,6 @@ else:
 log = logging.getLogger(__name__)
 
 MENU = "Gold label"  # the message command, and the title of its form
-_LINK = re.compile(r"<?https://(?:\w+\.)?discord(?:app)?\.com/channels/(?P<guild>\d{1,20}|@me)/\d{1,20}/(\d{15,20})>?")
-_ID = re.compile(r"(?:\d{15,20}-)?(\d{15,20})")  # CHANNEL-MESSAGE is what Discord copies with shift held
-_NOT_A_MESSAGE = "That is no message; copy its link (right-click it, Copy Message Link) or its id."
 _NO_REPLY = "This is no reply of mine that I know in this server, so it can't be labelled; choose one of my replies."
 _FORM_SECONDS = 3600.0
 _RATERS_KEPT = 10_000
@@ -92,9 +88,9 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
     @app_commands.choices(label=[app_commands.Choice(name=told, value=label.value) for label, told in _HELP.items()])
     async def gold(self, interaction: Interaction, message: str, label: str) -> None:
         await interaction.response.defer(ephemeral=True)
-        message_id = _message_id(message, interaction.guild_id)
+        message_id = message_links.message_id(message, interaction.guild_id)
         if message_id is None:
-            await tell(interaction, _NOT_A_MESSAGE)
+            await tell(interaction, message_links.NOT_A_MESSAGE)
         elif (reply := await self._reply(interaction, message_id)) is None:
             await tell(interaction, _NO_REPLY)
         else:
@@ -146,7 +142,7 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
         await interaction.response.defer(ephemeral=True)
         if member.bot:
             await tell(interaction, "Bots' ratings never count.")
-        elif await self._ban(interaction.guild_id, member.id, interaction.user.id):
+        elif await self.bot.store.ban_rater(interaction.guild_id, member.id, interaction.user.id):
             await tell(interaction, f"{member.mention} is banned from voting. {_LISTED}; /raters unban ends that.")
         else:
             await tell(interaction, f"{member.mention} is banned from voting already.")
@@ -155,7 +151,7 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
     @app_commands.describe(member="whose ratings")
     async def unban(self, interaction: Interaction, member: discord.User) -> None:
         await interaction.response.defer(ephemeral=True)
-        if await self._ban(interaction.guild_id, member.id, interaction.user.id, banned=False):
+        if await self.bot.store.ban_rater(interaction.guild_id, member.id, interaction.user.id, banned=False):
             await tell(interaction, f"The ratings of {member.mention} count again, those of before too.")
         else:
             await tell(interaction, f"{member.mention} isn't banned from voting.")
@@ -176,19 +172,9 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
         """Whoever is banned from the server votes no more; who comes back stays so until `/raters unban`."""
         assert self.bot.user is not None
         try:
-            await self._ban(guild.id, user.id, self.bot.user.id)
+            await self.bot.store.ban_rater(guild.id, user.id, self.bot.user.id)
         except StoreError as error:
             log.warning("server %s: a banned member still counts as a rater: %s", guild.id, error)
-
-    async def _ban(self, guild_id: int | None, member_id: int, actor_id: int, *, banned: bool = True) -> bool:
-        """Ban a rater or end that, with its entry in the audit; return False when it was so already."""
-        known = await self.bot.store.rater(guild_id, member_id)
-        if (known is not None and known.banned) is banned:
-            return False
-        await self.bot.store.note_rater(guild_id, member_id, banned=banned)
-        action = "raters ban" if banned else "raters unban"
-        await self.bot.store.add_audit(guild_id, actor_id, action, {"member_id": member_id})
-        return True
 
     # ------------------------------------------------------------------ who rates
 
@@ -275,11 +261,3 @@ def _standing(rater: RaterRow, votes: int) -> str:
     if rater.banned:
         return f"{counted}, banned"
     return f"{counted}, trusted as a moderator" if rater.trusted else counted
-
-
-def _message_id(given: str, guild_id: int | None) -> int | None:
-    """Read a message's id from its link or its id; None for anything else, and for a link into another server."""
-    if found := _LINK.fullmatch(given.strip()):
-        return int(found[2]) if found["guild"] == str(guild_id) else None
-    found = _ID.fullmatch(given.strip())
-    return int(found[1]) if found else None

@@ -1,0 +1,182 @@
+"""The cards of cases and their buttons; a button's state is in its custom id and survives restarts.
+
+    encore:case:dismiss|delete|mute|ban|unlearn:CASE   decide on a case
+    encore:case:lock:CASE                              lock the server
+
+A button counts on its case's card or in a moderator's own queue only: after a restored backup the id may be another's.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Self
+
+import discord
+from discord import ui
+
+from bot import checks
+from bot.error_handler import press, tell
+from bot.moderation.cases import choices, decided
+from bot.night_cards import Card
+from bot.notices import Notices
+from bot.records import Case, Decision
+
+if TYPE_CHECKING:
+    from bot.client import EncoreBot
+
+log = logging.getLogger(__name__)
+
+LOCKED = (
+    "Locked: I answer and post nothing here but reports to moderators. I learn nothing either, in any server: no night "
+    "begins and one under way changes nothing. /unlock ends it."
+)
+UNKNOWN_CASE = "I no longer know this case: it was too old, or a member had its data deleted."
+_LOCK = "lock"
+_LABELS = {
+    Decision.DISMISS: "Dismiss",
+    Decision.DELETE: "Delete the reply",
+    Decision.MUTE: "Mute member for me",
+    Decision.BAN: "Ban from voting",
+    Decision.UNLEARN: "Never learn from this",
+}
+_DONE = {
+    Decision.DISMISS: "The case is dismissed.",
+    Decision.DELETE: "The reply's messages are deleted.",
+    Decision.MUTE: "I don't answer this member here any more; /mod unmute ends that.",
+    Decision.BAN: "This member's votes here count for nothing in the nights to come; /raters unban ends that.",
+    Decision.UNLEARN: "No night to come learns from this reply. What earlier nights learned from it stays until one of "
+    "their successors is promoted; /training rollback takes it away at once.",
+}
+
+
+async def show(bot: EncoreBot, case_id: int) -> None:
+    """Put a case before its server's moderators, or bring its card up to date."""
+    case = await bot.store.case(case_id)
+    if case is None:
+        return
+    card, notices = await bot.cases.card(case), Notices(bot, bot.store)
+    if case.card is not None:
+        await notices.edit(case.card, card, view=card_view(case))
+        return
+    chosen = (await bot.store.server_settings(case.guild_id)).moderators_channel_id
+    if chosen is not None:
+        for place in await notices.post(card, [chosen], view=card_view(case)):
+            await bot.store.place_card(case_id, *place)
+
+
+def card_view(case: Case) -> ui.View | None:
+    """Return the buttons below a case's card, None once it is decided."""
+    if case.decision is not None:
+        return None
+    view = ui.View(timeout=None)
+    for decision in choices(case):
+        view.add_item(_button(case, decision.value, _LABELS[decision], row=0))
+    view.add_item(_button(case, _LOCK, "Lock everything", row=1))
+    view.stop()  # the dynamic item answers; a view that listens would be kept in memory for every case
+    return view
+
+
+def queue_view(cases: Iterable[Case]) -> ui.View:
+    """Return a row of buttons a case, at most five."""
+    view = ui.View(timeout=None)
+    for row, case in enumerate(cases):
+        for decision in choices(case):
+            view.add_item(_button(case, decision.value, f"{case.id}: {_LABELS[decision]}", row=row))
+    view.stop()
+    return view
+
+
+def _button(case: Case, action: str, label: str, *, row: int) -> ui.Button[ui.View]:
+    destroys = action in (Decision.DELETE, _LOCK)
+    style = discord.ButtonStyle.danger if destroys else discord.ButtonStyle.secondary
+    return ui.Button(label=label, style=style, custom_id=f"encore:case:{action}:{case.id}", row=row)
+
+
+class CaseButton(
+    ui.DynamicItem[ui.Button[Any]],
+    template=r"encore:case:(?P<action>dismiss|delete|mute|ban|unlearn|lock):(?P<case_id>\d+)",
+):
+    """Decide on a case, or lock its server."""
+
+    def __init__(self, item: ui.Button[Any], action: str, case_id: int) -> None:
+        super().__init__(item)
+        self._action = action
+        self._case_id = case_id
+
+    @classmethod
+    async def from_custom_id(cls, interaction: Any, item: ui.Item[Any], match: re.Match[str], /) -> Self:
+        assert isinstance(item, ui.Button)
+        return cls(item, match["action"], int(match["case_id"]))
+
+    async def callback(self, interaction: discord.Interaction[Any]) -> None:
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        try:
+            if not checks.is_moderator(interaction):
+                raise checks.NotModerator
+            await self._act(interaction)
+        except Exception as error:
+            await press(interaction, "a case's button", error)
+
+    async def _act(self, interaction: discord.Interaction[Any]) -> None:
+        bot: EncoreBot = interaction.client
+        case = await bot.store.case(self._case_id)
+        if case is None or not _stands_at(interaction, case):
+            await _clear(interaction)
+            await tell(interaction, UNKNOWN_CASE)
+        elif self._action == _LOCK:
+            await bot.cases.lock(case.guild_id, interaction.user.id)
+            await tell(interaction, LOCKED)
+        elif case.decision is not None:
+            await tell(interaction, f"This case is closed already. {decided(case)}")
+        else:
+            await self._decide(interaction, bot, case, Decision(self._action))
+
+    async def _decide(
+        self, interaction: discord.Interaction[Any], bot: EncoreBot, case: Case, decision: Decision
+    ) -> None:
+        # Before the case is closed: cut short in between, it stays open and can be decided again.
+        if decision is Decision.DELETE and not await _delete_reply(bot, case):
+            await tell(interaction, "Discord didn't let me delete all of it; please try again in a moment.")
+            return
+        told = _DONE[decision]
+        if not await bot.cases.decide(case, decision, interaction.user.id):
+            now = await bot.store.case(case.id)
+            told = f"This case is closed already. {decided(now)}" if now is not None else UNKNOWN_CASE
+        await show(bot, case.id)
+        await tell(interaction, told)
+
+
+def _stands_at(interaction: discord.Interaction[Any], case: Case) -> bool:
+    message = interaction.message
+    if message is None or interaction.guild_id != case.guild_id:
+        return False
+    return message.flags.ephemeral or case.card == (message.channel.id, message.id)
+
+
+async def _clear(interaction: discord.Interaction[Any]) -> None:
+    """Take what a card said away: its case's text was deleted."""
+    message = interaction.message
+    if message is not None and not message.flags.ephemeral:
+        notices = Notices(interaction.client, interaction.client.store)
+        await notices.edit((message.channel.id, message.id), Card("This case is gone", UNKNOWN_CASE))
+
+
+async def _delete_reply(bot: EncoreBot, case: Case) -> bool:
+    """Delete the messages of a case's reply; return whether all are gone."""
+    reply = await bot.store.reply(case.reply_id) if case.reply_id is not None else None
+    if reply is None:
+        return True
+    bot.responder.stop(reply.id)
+    channel = bot.get_partial_messageable(reply.ask.channel_id, guild_id=reply.ask.guild_id)
+    gone = True
+    for message_id in reply.message_ids:
+        try:
+            await channel.get_partial_message(message_id).delete()
+        except discord.NotFound:
+            continue
+        except discord.HTTPException as error:
+            log.warning("case %s: message %s is not deleted: %s", case.id, message_id, error)
+            gone = False
+    return gone

@@ -1,0 +1,251 @@
+"""Moderators in control: `/mod queue | mute | unmute | purge | audit`, and `/lock` with `/unlock` for when it burns.
+
+Discord hides these from members, and the cog checks again. What a lock or a decision does is `bot.moderation.cases`'.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import discord
+from discord import app_commands, ui
+from discord.ext import commands
+
+from bot import case_ui, checks
+from bot.error_handler import press, tell
+from bot.notices import as_embed
+
+if TYPE_CHECKING:
+    from bot.client import EncoreBot
+    from bot.records import AuditEntry
+
+    Interaction = discord.Interaction[EncoreBot]
+else:
+    Interaction = discord.Interaction
+
+log = logging.getLogger(__name__)
+
+_COLOUR = discord.Colour.from_rgb(122, 92, 214)
+_CASES_SHOWN = 5  # rows of buttons that a message holds
+_CASE_TEXT = 600  # characters of each: all of a message's embeds together hold 6000
+_MINUTES = {10: "10 minutes", 60: "an hour", 1440: "a day", 10_080: "a week"}
+_LONGEST_MUTE = 525_600  # minutes: a year
+_MOST_PURGED = 100
+_LOOKED_THROUGH = 1000  # messages of a channel among which the bot's own are looked for
+_CONFIRM_SECONDS = 120.0
+_MOST_AUDITED, _USUAL_AUDITED = 50, 20
+_AUDIT_TEXT = 4000  # characters; an embed holds 4096
+_LINE = 300  # characters of one entry
+
+
+class Moderation(commands.Cog):
+    mod = app_commands.Group(
+        name="mod",
+        description="Reports, mutes and what moderators did",
+        guild_only=True,
+        default_permissions=discord.Permissions(manage_guild=True),
+    )
+
+    def __init__(self, bot: EncoreBot, *, confirm_seconds: float = _CONFIRM_SECONDS) -> None:
+        self.bot = bot
+        self._confirm_seconds = confirm_seconds
+
+    async def interaction_check(self, interaction: discord.Interaction[Any], /) -> bool:
+        if not checks.is_moderator(interaction):
+            raise checks.NotModerator
+        return True
+
+    # ------------------------------------------------------------------ the queue
+
+    @mod.command(description="Show the newest open cases with their buttons")
+    async def queue(self, interaction: Interaction) -> None:
+        await interaction.response.defer(ephemeral=True)
+        assert interaction.guild_id is not None
+        cases, count = await self.bot.store.open_cases(interaction.guild_id, _CASES_SHOWN)
+        if not cases:
+            await tell(interaction, "No case is open.")
+            return
+        embeds = [as_embed(await self.bot.cases.card(case)) for case in cases]
+        for embed in embeds:
+            embed.description = (embed.description or "")[:_CASE_TEXT]
+        told = f"{count} {'case is' if count == 1 else 'cases are'} open" + (
+            f"; these are the newest {len(cases)}." if count > len(cases) else "."
+        )
+        await interaction.followup.send(told, embeds=embeds, view=case_ui.queue_view(cases), ephemeral=True)
+
+    # ------------------------------------------------------------------ members
+
+    @mod.command(description="Answer a member here no more, for some time or until /mod unmute")
+    @app_commands.describe(member="whom I don't answer", minutes="for how long (default: until /mod unmute)")
+    async def mute(
+        self,
+        interaction: Interaction,
+        member: discord.User,
+        minutes: app_commands.Range[int, 1, _LONGEST_MUTE] | None = None,
+    ) -> None:
+        await interaction.response.defer(ephemeral=True)
+        assert interaction.guild_id is not None
+        if member == self.bot.user:
+            await tell(interaction, "That is me; /lock or /encore pause silences me.")
+            return
+        await self.bot.cases.mute(interaction.guild_id, member.id, interaction.user.id, minutes)
+        until = "until /mod unmute" if minutes is None else f"for {_duration(minutes)}"
+        await tell(interaction, f"I don't answer {member.mention} here {until}.")
+
+    @mute.autocomplete("minutes")
+    async def complete_minutes(self, interaction: Interaction, current: str) -> list[app_commands.Choice[int]]:
+        if not checks.is_moderator(interaction):  # Discord runs no check before this
+            return []
+        offered = dict(_MINUTES)
+        if current.isascii() and current.isdigit() and 1 <= int(current[:9]) <= _LONGEST_MUTE:
+            offered = {int(current): _duration(int(current)), **offered}
+        return [
+            app_commands.Choice(name=told, value=value)
+            for value, told in offered.items()
+            if current in told or str(value).startswith(current)
+        ]
+
+    @mod.command(description="Answer a member here again")
+    @app_commands.describe(member="whom I answer again")
+    async def unmute(self, interaction: Interaction, member: discord.User) -> None:
+        await interaction.response.defer(ephemeral=True)
+        assert interaction.guild_id is not None
+        was = await self.bot.store.unmute(interaction.guild_id, member.id, interaction.user.id)
+        await tell(interaction, f"I answer {member.mention} again." if was else f"{member.mention} isn't muted here.")
+
+    # ------------------------------------------------------------------ purge
+
+    @mod.command(description="Delete my newest messages in this channel")
+    @app_commands.describe(count="how many of my messages")
+    async def purge(self, interaction: Interaction, count: app_commands.Range[int, 1, _MOST_PURGED]) -> None:
+        await interaction.response.defer(ephemeral=True)
+        many = "my newest message" if count == 1 else f"my newest {count} messages"
+        view = _Confirm(self, count, self._confirm_seconds)
+        told = f"This deletes {many} in this channel, for everyone. It can't be undone."
+        view.question = await interaction.followup.send(told, view=view, ephemeral=True, wait=True)
+
+    async def purge_now(self, interaction: discord.Interaction[Any], count: int) -> None:
+        """Delete the bot's newest messages in the channel where a moderator confirmed it."""
+        await self.interaction_check(interaction)  # who no longer moderates can't confirm what they asked for
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        channel = interaction.channel
+        deleted = 0
+        try:
+            assert isinstance(channel, discord.abc.Messageable)
+            async for message in channel.history(limit=_LOOKED_THROUGH):
+                if deleted == count:
+                    break
+                if message.author == self.bot.user:
+                    await message.delete()
+                    deleted += 1
+        except discord.NotFound:  # somebody deleted one first, or the channel
+            log.info("a message to purge in %s was gone already", interaction.channel_id)
+        except discord.Forbidden:
+            await tell(interaction, "I lack Read Message History here, so I can't find my messages; grant it first.")
+            return
+        finally:
+            if deleted:
+                detail = {"channel_id": interaction.channel_id, "messages": deleted}
+                await self.bot.store.add_audit(interaction.guild_id, interaction.user.id, "mod purge", detail)
+        await tell(interaction, f"I deleted {deleted} of my messages." if deleted != 1 else "I deleted 1 message.")
+
+    # ------------------------------------------------------------------ audit
+
+    @mod.command(description="Show who changed or decided what in this server")
+    @app_commands.describe(count="how many entries (default: 20)")
+    async def audit(
+        self, interaction: Interaction, count: app_commands.Range[int, 1, _MOST_AUDITED] = _USUAL_AUDITED
+    ) -> None:
+        await interaction.response.defer(ephemeral=True)
+        entries = await self.bot.store.audit(interaction.guild_id, count)
+        lines = [_entry(entry) for entry in entries]
+        while len("\n".join(lines)) > _AUDIT_TEXT:
+            lines.pop()
+        told = "\n".join(lines) or "Nothing was changed here yet."
+        embed = discord.Embed(title="Who did what", description=told, colour=_COLOUR)
+        if len(lines) < len(entries):
+            embed.set_footer(text=f"These are the newest {len(lines)}; the others don't fit.")
+        await interaction.followup.send(embed=embed, ephemeral=True)
+
+    # ------------------------------------------------------------------ panic
+
+    @app_commands.command(description="Panic: answer, post and learn nothing from this moment until /unlock")
+    @app_commands.guild_only()
+    @app_commands.default_permissions(manage_guild=True)
+    async def lock(self, interaction: Interaction) -> None:
+        await interaction.response.defer(ephemeral=True)
+        assert interaction.guild_id is not None
+        await self.bot.cases.lock(interaction.guild_id, interaction.user.id)
+        await tell(interaction, case_ui.LOCKED)
+
+    @app_commands.command(description="End a lock: answer, post and learn again")
+    @app_commands.guild_only()
+    @app_commands.default_permissions(manage_guild=True)
+    async def unlock(self, interaction: Interaction) -> None:
+        await interaction.response.defer(ephemeral=True)
+        assert interaction.guild_id is not None
+        if not await self.bot.cases.unlock(interaction.guild_id, interaction.user.id):
+            await tell(interaction, "This server isn't locked.")
+            return
+        frozen = await self.bot.store.learning_frozen()
+        rest = "Learning stays frozen; /training unfreeze ends that." if frozen else "I learn at night again."
+        await tell(interaction, f"Unlocked: I answer and post here again. {rest}")
+
+
+class _Confirm(ui.View):
+    """Whether a moderator really wants the messages deleted."""
+
+    def __init__(self, cog: Moderation, count: int, seconds: float) -> None:
+        super().__init__(timeout=seconds)
+        self._cog = cog
+        self._count = count
+        self.question: discord.WebhookMessage | None = None
+
+    @ui.button(label="Delete them", style=discord.ButtonStyle.danger)
+    async def confirm(self, interaction: discord.Interaction[Any], button: ui.Button[Any]) -> None:
+        self.stop()
+        await self._cog.purge_now(interaction, self._count)
+        await self._close("Done.")
+
+    @ui.button(label="Keep them")
+    async def keep(self, interaction: discord.Interaction[Any], button: ui.Button[Any]) -> None:
+        self.stop()
+        await interaction.response.edit_message(content="Nothing was deleted.", view=None)
+
+    async def on_timeout(self) -> None:
+        await self._close("Nothing was deleted: there was no answer in time.")
+
+    async def _close(self, told: str) -> None:
+        if self.question is not None:
+            try:
+                await self.question.edit(content=told, view=None)
+            except discord.HTTPException as error:
+                log.info("a question for confirmation stays open: %s", error)
+
+    async def on_error(self, interaction: discord.Interaction[Any], error: Exception, item: ui.Item[Any], /) -> None:
+        await press(interaction, "/mod purge", error)
+
+
+def _entry(entry: AuditEntry) -> str:
+    """Return an entry of the audit as one line: when, who, what, and the rest by name."""
+    details = "; ".join(f"{name.replace('_', ' ')}: {_value(name, value)}" for name, value in entry.detail.items())
+    told = discord.utils.escape_markdown(" ".join(details.split()), ignore_links=True)
+    line = f"<t:{int(entry.created_at)}:f> <@{entry.actor_id}> **{entry.action}** {told}".strip()
+    return line if len(line) <= _LINE else line[: _LINE - 1] + "…"
+
+
+def _value(name: str, value: Any) -> str:
+    if isinstance(value, list):  # a setting's value before and after
+        return " → ".join(_value(name, item) for item in value)
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name in ("member_id", "member"):
+        return f"<@{value}>"
+    return f"<#{value}>" if name == "channel_id" or name.endswith("_channel_id") else str(value)
+
+
+def _duration(minutes: int) -> str:
+    return _MINUTES.get(minutes) or f"{minutes:,} minute{'s' * (minutes != 1)}"
