@@ -43,6 +43,7 @@ _DELETED_KEPT = 1000  # ids of the messages deleted last
 _UNKNOWN_REPLY = "I no longer know this reply; ask me again instead."
 _NOT_YOURS = "Only who asked, or someone who may manage messages, can do this."
 _PAUSED = "I am paused in this server; a moderator can wake me with /encore resume."
+_MUTED = "A moderator has muted you for me in this server, so I don't answer you here."
 _QUESTION_GONE = "The message that I answered is gone; ask me again instead."
 _ALREADY = "I am already on it."
 
@@ -231,6 +232,8 @@ class Chat(commands.Cog):
                 await tell(interaction, _NOT_YOURS)
             elif action is not Chat.stop and (await self._store.server_settings(reply.ask.guild_id)).paused:
                 await tell(interaction, _PAUSED)
+            elif action is not Chat.stop and await self._store.is_muted(reply.ask.guild_id, interaction.user.id):
+                await tell(interaction, _MUTED)
             else:
                 self._start(self._do(interaction, reply, action), f"button-{interaction.id}")
         except Exception as error:
