@@ -1,9 +1,9 @@
 """The cards of cases and their buttons; a button's state is in its custom id and survives restarts.
 
-    encore:case:dismiss|delete|mute|ban|unlearn:CASE   decide on a case
-    encore:case:lock:CASE                              lock the server
+    encore:case:dismiss|delete|mute|ban|unlearn:CASE:OPENED   decide on a case
+    encore:case:lock:CASE:OPENED                              lock the server
 
-A button counts on its case's card or in a moderator's own queue only: after a restored backup the id may be another's.
+OPENED is the second in which the case was opened: after a restored backup its id may be another's.
 """
 
 from __future__ import annotations
@@ -91,24 +91,27 @@ def queue_view(cases: Iterable[Case]) -> ui.View:
 def _button(case: Case, action: str, label: str, *, row: int) -> ui.Button[ui.View]:
     destroys = action in (Decision.DELETE, _LOCK)
     style = discord.ButtonStyle.danger if destroys else discord.ButtonStyle.secondary
-    return ui.Button(label=label, style=style, custom_id=f"encore:case:{action}:{case.id}", row=row)
+    return ui.Button(
+        label=label, style=style, custom_id=f"encore:case:{action}:{case.id}:{int(case.opened_at)}", row=row
+    )
 
 
 class CaseButton(
     ui.DynamicItem[ui.Button[Any]],
-    template=r"encore:case:(?P<action>dismiss|delete|mute|ban|unlearn|lock):(?P<case_id>\d+)",
+    template=r"encore:case:(?P<action>dismiss|delete|mute|ban|unlearn|lock):(?P<case_id>\d+):(?P<opened>\d+)",
 ):
     """Decide on a case, or lock its server."""
 
-    def __init__(self, item: ui.Button[Any], action: str, case_id: int) -> None:
+    def __init__(self, item: ui.Button[Any], action: str, case_id: int, opened: int) -> None:
         super().__init__(item)
         self._action = action
         self._case_id = case_id
+        self._opened = opened
 
     @classmethod
     async def from_custom_id(cls, interaction: Any, item: ui.Item[Any], match: re.Match[str], /) -> Self:
         assert isinstance(item, ui.Button)
-        return cls(item, match["action"], int(match["case_id"]))
+        return cls(item, match["action"], int(match["case_id"]), int(match["opened"]))
 
     async def callback(self, interaction: discord.Interaction[Any]) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
@@ -122,7 +125,7 @@ class CaseButton(
     async def _act(self, interaction: discord.Interaction[Any]) -> None:
         bot: EncoreBot = interaction.client
         case = await bot.store.case(self._case_id)
-        if case is None or not _stands_at(interaction, case):
+        if case is None or (int(case.opened_at), case.guild_id) != (self._opened, interaction.guild_id):
             await _clear(interaction)
             await tell(interaction, UNKNOWN_CASE)
         elif self._action == _LOCK:
@@ -144,23 +147,25 @@ class CaseButton(
         if not await bot.cases.decide(case, decision, interaction.user.id):
             now = await bot.store.case(case.id)
             told = f"This case is closed already. {decided(now)}" if now is not None else UNKNOWN_CASE
+        card = _card_pressed(interaction)
+        if card is not None and case.card is None:  # pressed before it was noted where the card stands
+            await bot.store.place_card(case.id, *card)
         await show(bot, case.id)
         await tell(interaction, told)
 
 
-def _stands_at(interaction: discord.Interaction[Any], case: Case) -> bool:
+def _card_pressed(interaction: discord.Interaction[Any]) -> tuple[int, int] | None:
+    """Return where the pressed card stands, None for a moderator's own queue."""
     message = interaction.message
-    if message is None or interaction.guild_id != case.guild_id:
-        return False
-    return message.flags.ephemeral or case.card == (message.channel.id, message.id)
+    return None if message is None or message.flags.ephemeral else (message.channel.id, message.id)
 
 
 async def _clear(interaction: discord.Interaction[Any]) -> None:
     """Take what a card said away: its case's text was deleted."""
-    message = interaction.message
-    if message is not None and not message.flags.ephemeral:
+    card = _card_pressed(interaction)
+    if card is not None:
         notices = Notices(interaction.client, interaction.client.store)
-        await notices.edit((message.channel.id, message.id), Card("This case is gone", UNKNOWN_CASE))
+        await notices.edit(card, Card("This case is gone", UNKNOWN_CASE))
 
 
 async def _delete_reply(bot: EncoreBot, case: Case) -> bool:

@@ -206,6 +206,21 @@ async def test_case_of_a_forgotten_member_is_taken_off_its_card(world: World) ->
     assert world.custom_ids(shown) == []
 
 
+async def test_card_from_before_a_restored_backup_decides_on_no_other_case(world: World) -> None:
+    shown = await a_case(world)
+    await world.store._database.write("UPDATE cases SET opened_at = opened_at + 60")
+    assert await decide(world, shown, "mute") == UNKNOWN_CASE
+    assert await open_count(world) == 1 and not await world.store.is_muted(world.guild.id, world.alice.id)
+
+
+async def test_card_that_is_pressed_before_its_place_is_known_is_the_one_that_changes(world: World) -> None:
+    shown = await a_case(world)
+    await world.quiet(0.05)
+    await world.store._database.write("UPDATE cases SET card_message_id = NULL")
+    await decide(world, shown, "dismiss")
+    assert "Dismissed" in fields(shown)["Decided"] and len(world.replies("mod-room")) == 1
+
+
 async def test_reply_that_discord_does_not_let_go_stays_a_case(world: World, monkeypatch: Any) -> None:
     shown = await a_case(world)
 
