@@ -53,6 +53,11 @@ _DONE = {
 
 async def show(bot: EncoreBot, case_id: int) -> None:
     """Put a case before its server's moderators, or bring its card up to date."""
+    async with bot.cases.showing:
+        await _show(bot, case_id)
+
+
+async def _show(bot: EncoreBot, case_id: int) -> None:
     case = await bot.store.case(case_id)
     if case is None:
         return

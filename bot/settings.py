@@ -163,7 +163,7 @@ class Settings:
         365, "days that replies are kept, with their prompts and ratings (0 = for ever)", _integer(0, 36500)
     )
     retention_days_audit: int = _setting(
-        365, "days that moderators' changes are kept in the audit (0 = for ever)", _integer(0, 36500)
+        365, "days that moderators' changes and cases are kept (0 = for ever)", _integer(0, 36500)
     )
     retention_days_nights: int = _setting(
         90, "days that a night's data and report are kept (0 = for ever)", _integer(0, 36500)

@@ -5,6 +5,7 @@ Says what a case's card holds; its buttons are `bot.case_ui`'s, and deleting mes
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -41,6 +42,7 @@ class Cases:
         self._store = store
         self._responder = responder
         self._clock = clock
+        self.showing = asyncio.Lock()  # reports that come at once make one card
         self._reported: OrderedDict[int, deque[float]] = OrderedDict()  # when a member reported, within the hour
 
     # ------------------------------------------------------------------ cases

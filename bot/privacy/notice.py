@@ -49,7 +49,7 @@ def privacy_text(settings: Settings, *, model: str) -> str:
             f"**What I read:** {intent}, with the messages before them that they need to be understood.",
             f"**What I keep:** for {days}, my replies, the ids of the messages and members they answered, the text "
             "that I read for them in the form the model reads, ratings, and what you write in my forms. Moderators' "
-            f"changes are kept for {_days(settings.retention_days_audit)}.",
+            f"changes and reports to them are kept for {_days(settings.retention_days_audit)}.",
             f"**What I learn from:** {GRANTED if settings.discord_training_permission else LOCKED} {_ROOM} Ratings are "
             "also counted, to choose between versions of me; such counts name nobody.",
             "**What you can do:** /mydata export sends you what I hold of you. /mydata delete removes it, from what "

@@ -9,7 +9,9 @@ import pytest
 
 from bot.collect import collect
 from bot.privacy.journal import Deletion
+from bot.privacy.retention import Retention
 from bot.records import Case, CaseSource, Decision, Preference
+from bot.settings import Settings
 from bot.store import Store
 from models.prompt import PROMPT_VERSION
 from tests.bot.learning import MODEL_SHA, ended_reply, vote
@@ -103,6 +105,16 @@ async def test_old_cases_go(store: Store, clock: Clock) -> None:
     assert await store.prune_cases(clock.now - 1) == 1
     assert await store.case(case.id) is None
     assert await store._database.read("SELECT * FROM mutes") == []
+
+
+async def test_cases_are_kept_as_long_as_the_audit(store: Store, clock: Clock, tmp_path: Path) -> None:
+    case = await a_case(store)
+    retention = Retention(store, Settings(retention_days_audit=30), nights=tmp_path / "nights", clock=clock)
+    clock.now += 30 * 86_400
+    assert (await retention.prune()).cases == 0
+    clock.now += 1
+    assert (await retention.prune()).cases == 1
+    assert await store.case(case.id) is None
 
 
 # ---------------------------------------------------------------------- mutes and bans

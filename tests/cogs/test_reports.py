@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,18 @@ async def test_reply_is_named_by_its_link_and_by_the_menu(world: World) -> None:
 
     await world.eventually(both)
     assert len(world.replies("mod-room")) == 1 and await open_count(world) == 1
+
+
+async def test_reports_that_come_at_once_make_one_card(world: World) -> None:
+    reply = await a_reply(world)
+    told = await asyncio.gather(*(report(world, reply.id, by=member) for member in (world.alice, world.bob)))
+    assert told == [THANKS, THANKS]
+
+    async def counted() -> bool:
+        return "Reports: 2" in fields(await card(world))
+
+    await world.eventually(counted)
+    assert len(world.replies("mod-room")) == 1
 
 
 @pytest.mark.parametrize("given", ["that one", "12", "https://example.org/channels/1/2/3"])
