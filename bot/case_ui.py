@@ -17,8 +17,8 @@ import discord
 from discord import ui
 
 from bot import checks
+from bot.cases import choices, decided
 from bot.error_handler import press, tell
-from bot.moderation.cases import choices, decided
 from bot.night_cards import Card
 from bot.notices import Notices
 from bot.records import Case, Decision

@@ -20,8 +20,8 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
 from bot.attention import Attention
+from bot.cases import Cases
 from bot.error_handler import CommandTree
-from bot.moderation.cases import Cases
 from bot.ratings import Ratings
 from bot.records import Provenance
 from bot.responder import Responder

@@ -1,6 +1,6 @@
 """Moderators in control: `/mod queue | mute | unmute | purge | audit`, and `/lock` with `/unlock` for when it burns.
 
-Discord hides these from members, and the cog checks again. What a lock or a decision does is `bot.moderation.cases`'.
+Discord hides these from members, and the cog checks again. What a lock or a decision does is `bot.cases`'.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What comes before the moderators: `/report`, "Report this reply" in a message's menu, and what AutoMod did.
 
-Every member may report. What a case is, is `bot.moderation.cases`'; its card and buttons are `bot.case_ui`'s.
+Every member may report. What a case is, is `bot.cases`'; its card and buttons are `bot.case_ui`'s.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from discord import app_commands, ui
 from discord.ext import commands
 
 from bot import case_ui, message_links
+from bot.cases import REPORTS_AN_HOUR
 from bot.error_handler import press, tell
 from bot.errors import StoreError
-from bot.moderation.cases import REPORTS_AN_HOUR
 from bot.records import CaseSource
 
 if TYPE_CHECKING:

@@ -18,8 +18,10 @@ _PACKAGES = ("bot", "cogs", "models")
 # The Discord edge of the services; everything else in bot and models runs without Discord.
 _DISCORD_EDGE = (
     "bot/attention.py",
+    "bot/case_ui.py",
     "bot/checks.py",
     "bot/client.py",
+    "bot/deleted_channels.py",
     "bot/error_handler.py",
     "bot/feedback_ui.py",
     "bot/gateway.py",

@@ -301,6 +301,17 @@ async def test_reply_under_way_is_stopped_by_the_lock(tmp_path: Path) -> None:
         assert str(reply.content).endswith("-# Stopped.")
 
 
+async def test_reply_under_way_is_stopped_when_its_asker_is_muted(tmp_path: Path) -> None:
+    async with live_world(tmp_path, seconds_per_token=0.05) as world:
+        for member in (world.alice, world.bob):
+            await world.ask(member, "general", "tell me a story " * 10)
+        await world.eventually(lambda: len(world.replies("general")) == 2)
+        await run(world, "mod mute", member=world.alice)
+        shown = await world.answered_in("general", 2)
+        stopped = {(await world.reply_shown_by(reply)).ask.member_id: "Stopped." in reply.content for reply in shown}
+        assert stopped == {world.alice.id: True, world.bob.id: False}
+
+
 async def test_reply_that_waits_posts_nothing_once_locked(tmp_path: Path) -> None:
     async with live_world(tmp_path, seconds_per_token=0.5) as world:
         await world.ask(world.alice, "general", "hello")

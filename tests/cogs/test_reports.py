@@ -11,7 +11,7 @@ import discord
 import pytest
 
 from bot.case_ui import LOCKED, UNKNOWN_CASE
-from bot.moderation.cases import REPORTS_AN_HOUR
+from bot.cases import REPORTS_AN_HOUR
 from bot.privacy.journal import Deletion
 from bot.records import CaseSource, Decision
 from cogs.reports import MENU, THANKS, TOO_MANY
