@@ -302,9 +302,9 @@ async def test_reply_under_way_is_stopped_by_the_lock(tmp_path: Path) -> None:
 
 
 async def test_reply_under_way_is_stopped_when_its_asker_is_muted(tmp_path: Path) -> None:
-    async with live_world(tmp_path, seconds_per_token=0.05) as world:
+    async with live_world(tmp_path, seconds_per_token=0.1) as world:
         for member in (world.alice, world.bob):
-            await world.ask(member, "general", "tell me a story " * 10)
+            await world.ask(member, "general", "tell me a story")
         await world.eventually(lambda: len(world.replies("general")) == 2)
         await run(world, "mod mute", member=world.alice)
         shown = await world.answered_in("general", 2)
