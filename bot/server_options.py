@@ -148,7 +148,7 @@ OPTIONS: dict[str, Option] = {
         Option("answer_bots", "answer other bots too", _boolean, ("yes", "no")),
         Option("unprompted_chance", "chance to join in unasked, a message", _number(0, 1), ("0", "0.05")),
         Option("unprompted_channel", "the one channel where I may join in unasked", _channel, ("none",)),
-        Option("moderators_channel", "where I report what the nights came to", _channel, ("none",)),
+        Option("moderators_channel", "where I report nights, and cases for moderators", _channel, ("none",)),
         Option("system_prompt", f"who I am here, up to {PROMPT_LIMIT} characters", _prompt),
     )
 }
