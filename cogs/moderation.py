@@ -5,6 +5,7 @@ Discord hides these from members, and the cog checks again. What a lock or a dec
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -137,10 +138,9 @@ class Moderation(commands.Cog):
                 if deleted == count:
                     break
                 if message.author == self.bot.user:
-                    await message.delete()
-                    deleted += 1
-        except discord.NotFound:  # somebody deleted one first, or the channel
-            log.info("a message to purge in %s was gone already", interaction.channel_id)
+                    with contextlib.suppress(discord.NotFound):  # somebody was faster
+                        await message.delete()
+                        deleted += 1
         except discord.Forbidden:
             await tell(interaction, "I lack Read Message History here, so I can't find my messages; grant it first.")
             return

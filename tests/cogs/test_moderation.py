@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import discord
 import pytest
 
 from bot.case_ui import LOCKED
@@ -180,6 +181,26 @@ async def test_purge_asks_first_and_deletes_the_bots_newest_messages(world: Worl
     assert kept.id in [message.id for message in world.messages("general")]
     detail = {"channel_id": world.channel("general").id, "messages": 2}
     assert await audit(world) == [(world.moderator.id, "mod purge", detail)]
+
+
+async def test_purge_passes_over_what_is_gone_already(world: World, monkeypatch: Any) -> None:
+    for text in ("one", "two"):
+        await a_reply(world, text)
+    delete, gone = discord.Message.delete, [discord.NotFound(_Gone(), "Unknown Message")]  # type: ignore[arg-type]
+
+    async def raced(message: discord.Message) -> None:
+        if gone:
+            raise gone.pop()
+        await delete(message)
+
+    monkeypatch.setattr(discord.Message, "delete", raced)
+    question = await run(world, "mod purge", count=1)
+    result = await world.answered(await world.click(world.moderator, question, label="Delete them"))
+    assert await said(world, result) == "I deleted 1 message."
+
+
+class _Gone:
+    status, reason = 404, "Not Found"
 
 
 async def test_purge_can_be_thought_over(world: World) -> None:
