@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot import text
+from bot.moderation.normalise import fold
 from bot.records import Message, PromptRecord
 from models.prompt import PROMPT_VERSION, PromptBuilder
 from models.types import Role, Turn
@@ -134,11 +134,11 @@ class Conversations:
     def _labels(self, messages: Sequence[Message]) -> dict[int, str]:
         """Name each author; two who would look alike, or like the character, get the end of their id."""
         names = {m.author_id: text.label(m.author_name) for m in messages if not m.is_self}
-        taken: dict[str, int] = {_fold(self.character): 1}
+        taken: dict[str, int] = {_look(self.character): 1}
         for name in names.values():
-            taken[_fold(name)] = taken.get(_fold(name), 0) + 1
+            taken[_look(name)] = taken.get(_look(name), 0) + 1
         return {
-            author: name if taken[_fold(name)] == 1 else f"{name}#{author % 10000:04d}"
+            author: name if taken[_look(name)] == 1 else f"{name}#{author % 10000:04d}"
             for author, name in names.items()
         }
 
@@ -166,5 +166,6 @@ def _pinned(history: Sequence[Message]) -> list[int]:
     return [message_id for message_id in wanted if message_id in present]
 
 
-def _fold(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).casefold()
+def _look(name: str) -> str:
+    """Return what a label looks like: the same for two that only differ in case, width, accents or homoglyphs."""
+    return fold(name).text

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from bot.moderation.normalise import is_hidden
+
 MESSAGE_LIMIT = 2000  # characters in one Discord message
 _MARKS_IN_A_ROW = 4  # Vietnamese stacks two, Hebrew and Thai three; zalgo dozens
 
@@ -41,8 +43,10 @@ def normalise(text: str) -> str:
 
 
 def label(name: str, limit: int = 32) -> str:
-    """Return a display name fit to stand before a colon: one line, no markup, at most `limit` characters."""
-    return _LABEL_NOISE.sub(" ", normalise(name)).strip()[:limit].strip() or "member"
+    """Return a display name fit to stand before a colon: one line, no markup, nothing unseen, at most `limit` long."""
+    # What shows as nothing would make two labels of one look; an accent is part of a name in many languages.
+    shown = (letter for letter in normalise(name) if unicodedata.combining(letter) or not is_hidden(letter))
+    return _LABEL_NOISE.sub(" ", "".join(shown)).strip()[:limit].strip() or "member"
 
 
 def visible(completion: str) -> str:
