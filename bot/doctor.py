@@ -13,6 +13,7 @@ import stat
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from dotenv import dotenv_values
@@ -28,6 +29,7 @@ from bot.store_condition import Condition, condition
 DISCORD_API = "https://discord.com/api/v10"
 PORTAL = "https://discord.com/developers/applications"
 _REQUEST_SECONDS = 10.0
+_CONNECT_SECONDS = 3.0
 _MESSAGE_CONTENT_GRANTED = 1 << 18 | 1 << 19  # application flags: verified, or in fewer than 100 servers
 _MEGABYTE = 10**6
 _LOW_DISK_BYTES = 2000 * _MEGABYTE
@@ -52,6 +54,8 @@ async def examine(settings: Settings, *, env_file: Path = Path(".env")) -> list[
     if settings.discord_token:
         application, finding = await ask_discord(settings.discord_api_base or DISCORD_API, settings.discord_token)
         found.append(finding)
+    if settings.discord_gateway:
+        found.append(await check_gateway(settings.discord_gateway))
     found.append(check_intents(settings, application, stored))
     found += await asyncio.to_thread(check_model, settings)
     found += await asyncio.to_thread(check_engine, settings)
@@ -116,6 +120,20 @@ async def ask_discord(api: str, token: str) -> tuple[dict[str, Any] | None, Find
         return None, Finding("discord", Level.ERROR, "Discord refused the token.", remedy)
     sentence = f"Discord answered with status {status}: token and intents are not checked."
     return None, Finding("discord", Level.ERROR, sentence, "Run `encore doctor` again in some minutes.")
+
+
+async def check_gateway(address: str) -> Finding:
+    """Knock at the gateway that is set by hand, without a session: Discord counts those."""
+    parts = urlsplit(address)
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            port = parts.port or (443 if parts.scheme == "wss" else 80)
+            _, writer = await asyncio.open_connection(parts.hostname, port)
+        writer.transport.abort()
+    except OSError as error:  # TimeoutError is one
+        sentence = f"DISCORD_GATEWAY: {address} can't be reached ({error.strerror or 'no answer'})."
+        return Finding("gateway", Level.ERROR, sentence, "Correct it, or leave it empty for Discord's own.")
+    return Finding("gateway", Level.OK, f"Something listens at DISCORD_GATEWAY, {address}.")
 
 
 def check_intents(settings: Settings, application: dict[str, Any] | None, stored: Condition | None) -> Finding:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
@@ -84,8 +85,13 @@ def _choice(*allowed: str) -> Callable[[str], str]:
 
 def _address(*schemes: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
-        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError("use an address that starts with " + " or ".join(f"{scheme}://" for scheme in schemes))
+        try:
+            parts = urlsplit(text)
+            right = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # [::bad, or a port that is none
+            right = False
+        if not right:
+            raise ValueError("use an address with a host, as " + " or ".join(f"{scheme}://HOST" for scheme in schemes))
         return text.rstrip("/")
 
     return parse

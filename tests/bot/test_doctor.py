@@ -179,6 +179,17 @@ async def test_nobody_is_asked_without_a_token(settings: Settings) -> None:
     assert "discord" not in {found.check for found in findings}
 
 
+async def test_gateway_set_by_hand_is_knocked_at(settings: Settings) -> None:
+    listening = replace(settings, discord_gateway=settings.discord_api_base.replace("http", "ws"))
+    assert (await finding(listening, "gateway")).level is Level.OK
+    found = await finding(replace(settings, discord_gateway="ws://127.0.0.1:9"), "gateway")
+    assert found.level is Level.ERROR
+    assert "ws://127.0.0.1:9 can't be reached" in found.sentence and "leave it empty" in found.remedy
+    unknown = await finding(replace(settings, discord_gateway="wss://nosuch.invalid"), "gateway")
+    assert unknown.level is Level.ERROR
+    assert "gateway" not in {found.check for found in await examine(settings, env_file=_NO_FILE)}
+
+
 # ---------------------------------------------------------------------- intents
 
 

@@ -134,6 +134,14 @@ def test_wrong_setting_is_one_sentence_and_exit_code_2(
     assert list(folder.iterdir()) == []
 
 
+def test_gateway_without_a_host_is_a_wrong_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DISCORD_GATEWAY", "ws://")
+    assert main(["run"]) == 2
+    assert capsys.readouterr().err.startswith("encore: DISCORD_GATEWAY: 'ws://' can't be used; use an address with a")
+
+
 def test_doctor_reports_a_wrong_setting_as_a_finding(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,8 +74,13 @@ def test_good_values_are_read(name: str, given: str, expected: object) -> None:
         ("MESSAGE_CONTENT_INTENT", "maybe", "true or false"),
         ("KV_CACHE", "q4_0", "q8_0 or f16"),
         ("LOG_LEVEL", "info", "DEBUG, INFO, WARNING or ERROR"),
-        ("DISCORD_API_BASE", "discord.com/api", "http:// or https://"),
-        ("DISCORD_GATEWAY", "https://gateway.example", "ws:// or wss://"),
+        ("DISCORD_API_BASE", "discord.com/api", "http://HOST or https://HOST"),
+        ("DISCORD_API_BASE", "http://", "http://HOST or https://HOST"),
+        ("DISCORD_API_BASE", "http://[::bad", "http://HOST or https://HOST"),
+        ("DISCORD_GATEWAY", "https://gateway.example", "ws://HOST or wss://HOST"),
+        ("DISCORD_GATEWAY", "ws://", "ws://HOST or wss://HOST"),
+        ("DISCORD_GATEWAY", "ws://:8080", "ws://HOST or wss://HOST"),
+        ("DISCORD_GATEWAY", "ws://gateway.example:70000", "ws://HOST or wss://HOST"),
     ],
 )
 def test_wrong_value_names_variable_value_and_remedy(name: str, given: str, remedy: str) -> None:
