@@ -188,7 +188,7 @@ class StreamingMessage:
         """Return what is to show now: nothing where typing says enough, or the place in the queue, or the text."""
         if self._controls is Controls.WAITING:
             return self._latest
-        if said := text.harmless(text.visible(self._latest)):
+        if said := text.harmless(text.visible(self._latest, growing=True)):
             return said + CURSOR
         return THINKING if self._shown else ""
 

@@ -49,12 +49,14 @@ def label(name: str, limit: int = 32) -> str:
     return _LABEL_NOISE.sub(" ", "".join(shown)).strip()[:limit].strip() or "member"
 
 
-def visible(completion: str) -> str:
-    """Return a completion without hidden reasoning, finished or not, and without a tag that has only begun.
+def visible(completion: str, *, growing: bool = False) -> str:
+    """Return a completion without hidden reasoning, finished or not.
 
-    A `</think>` that nothing opened is text: what a prompt opened stands at the beginning of the completion.
+    While it is `growing`, a tag that has only begun is held back. A `</think>` that nothing opened is text: what a
+    prompt opened stands at the beginning of the completion.
     """
-    return _PARTIAL_TAG.sub("", _THINK.sub("", completion)).strip()
+    shown = _THINK.sub("", completion)
+    return (_PARTIAL_TAG.sub("", shown) if growing else shown).strip()
 
 
 def is_reasoning(completion: str) -> bool:

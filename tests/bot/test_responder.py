@@ -253,6 +253,18 @@ async def test_a_close_tag_that_nothing_opened_is_text(room: Room) -> None:
     assert screen.text == reply.outcome.completion == "Use </think> tag: hello"
 
 
+@pytest.mark.parametrize("answer", ["so cute >_<", "sad :<", "if a <t"])
+async def test_an_answer_that_ends_like_a_begun_tag_stays_whole_in_later_turns_too(room: Room, answer: str) -> None:
+    screen = Screen()
+    ask = room.ask(answer)
+    reply = await room.respond(ask, screen)
+    assert screen.text == answer
+    shown = Message(reply.message_ids[0], CHANNEL, 2, "Encore", answer, is_self=True, reply_to_id=ask.asked_message_id)
+    room.history.append(shown)
+    followed = await room.respond(room.ask("go on"), Screen())
+    assert room.model.tokenizer.decode(followed.prompt.token_ids).count(answer) == 2
+
+
 async def test_reasoning_that_was_cut_goes_on_hidden(room: Room) -> None:
     room.engine.seconds_per_token = 0.001
     room.server = replace(room.server, sampling=Sampling(max_new_tokens=12))

@@ -67,6 +67,15 @@ async def test_hidden_reasoning_is_not_shown_while_it_streams() -> None:
         await message.finish("Hi", Controls.FINISHED)
 
 
+async def test_a_begun_tag_is_held_back_while_the_text_grows() -> None:
+    screen = Screen()
+    async with streaming(screen) as (message, _):
+        message.update("so cute >_<")
+        await asyncio.sleep(0.01)
+        assert screen.shown() == {100: ("so cute >_" + CURSOR, Controls.STREAMING)}
+        await message.finish("so cute >_<", Controls.FINISHED)
+
+
 async def test_a_streamed_mention_pings_nobody() -> None:
     screen = Screen()
     async with streaming(screen) as (message, _):

@@ -72,7 +72,6 @@ def test_harmless_leaves_plain_text_alone() -> None:
         ("<think>secret</think>Hello", "Hello"),
         ("<think>still going", ""),
         ("Hello <think>aside</think> there", "Hello there"),
-        ("Hello <thi", "Hello"),
         ("<THINK>x</THINK>ok", "ok"),
         ("<think>a plan\n</think>\nHello", "Hello"),
         ("Use </think> tag: hello", "Use </think> tag: hello"),
@@ -82,6 +81,12 @@ def test_harmless_leaves_plain_text_alone() -> None:
 )
 def test_hidden_reasoning_is_never_visible(completion: str, shown: str) -> None:
     assert text.visible(completion) == shown
+
+
+@pytest.mark.parametrize("completion", ["so cute >_<", "sad :<", "if a <t", "<", "it begins with <think"])
+def test_a_tag_that_has_only_begun_is_held_back_no_longer_than_the_text_grows(completion: str) -> None:
+    assert text.visible(completion) == completion
+    assert text.visible(completion, growing=True) == completion[: completion.rindex("<")].rstrip()
 
 
 @pytest.mark.parametrize(
