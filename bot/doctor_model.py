@@ -142,7 +142,7 @@ class _HubFile(NamedTuple):
 def _hub_file(settings: Settings) -> _HubFile | None:
     """Return which file of the hub MODEL names, None if it names none."""
     named = spec.HUB.fullmatch(settings.model)
-    if named is None or ".." in PurePosixPath(settings.model).parts or Path(settings.model).expanduser().is_file():
+    if named is None or ".." in PurePosixPath(settings.model).parts or spec.file_named(settings.model):
         return None
     kept = settings.models_dir / "hub" / named["repository"] / named["name"]
     return _HubFile(named["repository"], named["name"], kept)

@@ -19,7 +19,8 @@ EMBEDDED_NOTE = (
     "The embedded model is small and speaks English only; for Chinese and other languages set "
     f"{_SPEAKS_CHINESE} (1.1 GB), or another GGUF that knows them."
 )
-HUB = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)/(?P<name>[^\\]+\.gguf)", re.ASCII)
+HUB = re.compile(r"(?P<repository>[\w-][\w.-]{,95}/[\w-][\w.-]{,95})/(?P<name>[^\\]{1,200}\.gguf)", re.ASCII)
+_SHOWN_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +57,26 @@ def resolve(model: str, cache_dir: Path, *, progress: Callable[[str, int, int], 
         path = fetch.embedded_file(cache_dir, progress=report)
         reason = "MODEL=embedded: the default, checked by sha256"
         return _spec(path, cache_dir, reason, report, languages=EMBEDDED_LANGUAGES)
-    path = Path(model).expanduser()
-    if path.is_file():
-        return _spec(path, cache_dir, "MODEL names this file", report)
+    if file := file_named(model):
+        return _spec(file, cache_dir, "MODEL names this file", report)
     found = HUB.fullmatch(model)
     if found and ".." not in PurePosixPath(model).parts:
         path = fetch.hub_file(found["repository"], found["name"], cache_dir, progress=report)
         return _spec(path, cache_dir, "MODEL names this file on the Hugging Face hub", report)
+    shown = model if len(model) <= _SHOWN_CHARACTERS else f"{model[:_SHOWN_CHARACTERS]}…"
     raise WrongModel(
-        f"MODEL: there is no file {model!r}; "
+        f"MODEL: there is no file {shown!r}; "
         "use `embedded`, a path to a GGUF file, or `owner/repo/file.gguf` on the Hugging Face hub."
     )
+
+
+def file_named(model: str) -> Path | None:
+    """Return the local file that MODEL names, None if there is none."""
+    try:
+        path = Path(model).expanduser()
+        return path if path.is_file() else None
+    except (RuntimeError, OSError):  # ~ of no account; a name that no file can have
+        return None
 
 
 def _spec(

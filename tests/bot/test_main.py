@@ -171,7 +171,9 @@ def test_settings_of_the_env_file_count(folder: Path, capsys: pytest.CaptureFixt
 # ---------------------------------------------------------------------- errors at the start
 
 
-@pytest.mark.parametrize("model", ["no-such.gguf", "nonsense", "a/b/c.bin", "../../a.gguf"])
+@pytest.mark.parametrize(
+    "model", ["no-such.gguf", "nonsense", "a/b/c.bin", "../../a.gguf", "~nosuch/x.gguf", "x" * 200, f"a/b/{'x' * 191}"]
+)
 def test_model_that_is_nowhere_is_a_wrong_setting(
     model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,7 +34,17 @@ def test_hub_name_uses_the_file_already_in_the_cache(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", ["", "smollm", "owner/repo", "/no/such/file.gguf", "owner/repo/../../../x.gguf", "owner/repo/a.bin", "."]
+    "model",
+    [
+        "",
+        "smollm",
+        "owner/repo",
+        "/no/such/file.gguf",
+        "owner/repo/../../../x.gguf",
+        "owner/repo/a.bin",
+        ".",
+        "~nosuch/x.gguf",
+    ],
 )
 def test_what_names_no_model_is_told_what_to_write(tmp_path: Path, model: str) -> None:
     with pytest.raises(ModelUnavailable, match=r"embedded.*GGUF.*owner/repo/file\.gguf"):
