@@ -20,7 +20,11 @@ _INVISIBLE = re.compile(
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BLANK_RUN = re.compile(r"\n{3,}")
 _PING = re.compile(r"@(?=everyone|here)|<(?=@[!&]?\d)", re.IGNORECASE)  # as wide as Discord: "@here__" counts
-_FENCE = re.compile(r"^[ ]{0,3}```")
+# A fence as Discord's renderer sees it: anywhere in a line; a language must be the rest of that line.
+_MARK = "```"
+_FENCE = re.compile(r"```(?:([a-z0-9_+\-.#]{1,20})\n)?", re.IGNORECASE)
+_BEGUN_FENCE = re.compile(r"(?<!`)```[a-z0-9_+\-.#]{0,20}\s*\Z", re.IGNORECASE)
+_CLOSING = f"\n{_MARK}"
 _THINK = re.compile(r"<think>.*?(?:</think>\s*|\Z)", re.DOTALL | re.IGNORECASE)
 _LEADING_THINK = re.compile(r"(?:\s*<think>.*?</think>)*\s*", re.DOTALL | re.IGNORECASE)
 _PARTIAL_TAG = re.compile(r"<(?:t(?:h(?:i(?:n(?:k)?)?)?)?)?\Z", re.IGNORECASE)
@@ -75,7 +79,7 @@ def reasoning_ends(completion: str) -> int | None:
 
 def close_fence(text: str) -> str:
     """Return the text with an open code fence closed, so that what follows stands outside it."""
-    return f"{text}\n```" if _open_fence(text, "") else text
+    return text + _CLOSING if _open_fence(text, "") else text
 
 
 def harmless(text: str) -> str:
@@ -90,41 +94,42 @@ def subtext(sentence: str) -> str:
 
 
 def split(text: str, limit: int = MESSAGE_LIMIT) -> list[str]:
-    """Cut text into messages of at most `limit` characters; a code fence that is cut is closed and opened again.
+    """Cut text into messages of at most `limit` characters (40 or more).
 
-    A cut depends only on the text before it, so that a growing text never moves the cuts already made. It falls at a
-    paragraph, else a line, else a sentence, else a space, else anywhere.
+    A code fence that is cut is closed and opened again, so that every message has an even number of marks. A cut
+    depends only on the text before it, so that a growing text never moves the cuts already made. It falls at a
+    paragraph, else a line, else a sentence, else a space, else anywhere; white space there is dropped.
     """
     parts: list[str] = []
     fence = ""  # the line that opened the fence we are in
     rest = text
-    while True:
+    while rest.strip():
         opening = f"{fence}\n" if fence else ""
-        closing = "\n```" if _open_fence(rest, fence) else ""
-        if len(opening) + len(rest) + len(closing) <= limit:
-            parts.append(opening + rest + closing)
-            break
-        room = limit - len(opening) - len("\n```")
-        cut = _cut(rest, room)
+        room = limit - len(opening) - len(_CLOSING)
+        fits = len(rest) <= (room if fence or _MARK in rest else limit)
+        cut = len(rest) if fits else _cut(rest, room, fence)
         head, rest = rest[:cut], rest[cut:].lstrip("\n")
-        closes = _open_fence(head, fence)
-        parts.append(opening + head.rstrip() + ("\n```" if closes else ""))
-        fence = closes
-    return [part for part in parts if part.strip()] or [""]
+        fence = _open_fence(head, fence)
+        if head.strip():
+            parts.append(opening + head.rstrip() + (_CLOSING if fence else ""))
+        if fence and rest.lstrip().startswith(_MARK):  # it ended right here, with the mark that we just set
+            fence, rest = "", rest.lstrip().removeprefix(_MARK).lstrip("\n")
+    return parts or [""]
 
 
-def _cut(text: str, room: int) -> int:
+def _cut(text: str, room: int, fence: str) -> int:
     window = text[:room]
-    for pattern, keep in _CUTS:
-        found = window.rfind(pattern)
-        if found >= room // 3:
-            return found + keep
-    return room
+    places = ((window.rfind(pattern), keep) for pattern, keep in _CUTS)
+    loose = (room - len(window.rstrip("`"))) % len(_MARK)  # of a mark that may stand across the end
+    cut = next((found + keep for found, keep in places if found >= room // 3), room - loose)
+    begun = _BEGUN_FENCE.search(window, 0, cut)
+    if begun and window[: begun.start()].strip() and _open_fence(window[:cut], fence):
+        return begun.start()  # not between a fence's mark and what stands in it
+    return cut
 
 
 def _open_fence(text: str, fence: str) -> str:
     """Return the opening line of the fence still open after `text`, empty when none is."""
-    for line in text.split("\n"):
-        if _FENCE.match(line):
-            fence = "" if fence else line.strip()[:40]
+    for match in _FENCE.finditer(text):
+        fence = "" if fence else _MARK + (match[1] or "")
     return fence

@@ -35,26 +35,80 @@ def test_an_unfinished_fence_is_closed_while_it_streams() -> None:
     assert text.split("```\nhalf a lin") == ["```\nhalf a lin\n```"]
 
 
-@given(st.text(alphabet=st.sampled_from("ab \n`。.!字😀"), max_size=600), st.integers(20, 80))
-def test_every_part_fits_and_no_word_is_lost(original: str, limit: int) -> None:
+def without_added_marks(parts: list[str], original: str) -> str:
+    """Return the text that the parts show, with the original's white space where it was cut."""
+    place = 0
+    for part in parts:
+        body = part.strip()
+        if original[:place].count("```") % 2:
+            opening, _, body = body.partition("\n")
+            assert opening.startswith("```")
+        body = body.strip()
+        place += len(original[place:]) - len(original[place:].lstrip())
+        if not original.startswith(body, place):
+            body = body.removesuffix("```").rstrip()
+        assert original.startswith(body, place), (part, original[place:])
+        place += len(body)
+        if original[:place].count("```") % 2 and original[place:].lstrip().startswith("```"):
+            place = original.index("```", place) + 3  # the mark that closed the part is the original's
+    return original[:place]
+
+
+PIECES = ["```", "`", "``", "py", "py\n", "\n", "\n\n", "    ", " ", "word", ". ", "。", "!", "字", "😀", "x" * 30]
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=150).map("".join)
+
+
+@given(TEXTS | st.text(), st.integers(40, 80))
+def test_every_part_fits_with_its_fences_closed_and_nothing_is_lost(original: str, limit: int) -> None:
     parts = text.split(original, limit)
     assert all(len(part) <= limit for part in parts)
-    kept = re.sub(r"[\s`]", "", "".join(parts))
-    assert kept.count("字") >= original.count("字")
-    assert [c for c in kept if c in "。.!字😀"] == [c for c in original if c in "。.!字😀"] or "```" in original
+    assert all(part.count("```") % 2 == 0 for part in parts)
+    assert without_added_marks(parts, original).rstrip() == original.rstrip()
 
 
-@given(st.text(alphabet=st.sampled_from("ab \n。."), min_size=1, max_size=400), st.integers(1, 60))
-def test_a_growing_text_never_moves_the_cuts_already_made(original: str, more: int) -> None:
-    limit = 60
-    before, after = text.split(original, limit), text.split(original + "c" * more, limit)
+@given(TEXTS, TEXTS)
+def test_a_growing_text_never_moves_the_cuts_already_made(original: str, more: str) -> None:
+    before, after = text.split(original, 60), text.split(original + more, 60)
     for earlier, later in zip(before[:-1], after, strict=False):
         assert later == earlier
+    assert len(after) >= len(before) - 1
+
+
+CODE = "\n".join(f"print({n})" for n in range(400))
+
+
+@pytest.mark.parametrize(
+    ("before", "opening"), [("Here is code: ", "```python"), ("- so:\n    ", "```python"), ("", "```"), ("a", "```")]
+)
+def test_a_fence_is_cut_as_discord_sees_it_wherever_it_stands(before: str, opening: str) -> None:
+    first, *middle, last = text.split(f"{before}{opening}\n{CODE}\n```\nDone.")
+    assert first.startswith(f"{before}{opening}\nprint(0)\n")
+    assert first.endswith(")\n```")
+    assert all(part.startswith(f"{opening}\nprint(") and part.endswith(")\n```") for part in middle)
+    assert last.endswith(")\n```\nDone.")
+
+
+def test_words_after_a_mark_are_no_language() -> None:
+    assert text.split("```python is my favourite\n" + CODE)[1].startswith("```\nprint(")
+
+
+def test_a_fence_that_ends_where_the_text_is_cut_is_not_opened_again() -> None:
+    code = "x" * 30 + "\n" + "y" * 18
+    assert text.split(f"```\n{code}\n```\nDone.", 60) == [f"```\n{code}\n```", "Done."]
+    assert text.split("z" * 40 + "\n```py\nx = 1\n```", 56) == ["z" * 40, "```py\nx = 1\n```"]
 
 
 def test_small_print_stands_outside_an_open_fence() -> None:
     assert text.close_fence("see\n```py\nx = 1") == "see\n```py\nx = 1\n```"
-    assert text.close_fence("see\n```py\nx = 1\n```") == "see\n```py\nx = 1\n```"
+    assert text.close_fence("see: ```py\nx = 1") == "see: ```py\nx = 1\n```"
+
+
+@pytest.mark.parametrize(
+    "closed", ["see\n```py\nx = 1\n```", "Run this:\n```pip install x```\nThen enjoy.", "- so\n    ```\n    x\n    ```"]
+)
+def test_a_fence_that_is_closed_gets_no_further_mark(closed: str) -> None:
+    assert text.close_fence(closed) == closed
+    assert text.split(closed) == [closed]
 
 
 @pytest.mark.parametrize("ping", ["@everyone", "@here", "<@123>", "<@!123>", "<@&99>", "@EVERYONE", "hi @everyone!"])
