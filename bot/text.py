@@ -25,7 +25,7 @@ _MARK = "```"
 _FENCE = re.compile(r"```(?:([a-z0-9_+\-.#]{1,20})\n)?", re.IGNORECASE)
 _BEGUN_FENCE = re.compile(r"(?<!`)```[a-z0-9_+\-.#]{0,20}\s*\Z", re.IGNORECASE)
 _CLOSING = f"\n{_MARK}"
-_THINK = re.compile(r"<think>.*?(?:</think>\s*|\Z)", re.DOTALL | re.IGNORECASE)
+_THINK = re.compile(r"<think>.*?(?:(?P<closed></think>\s*)|\Z)", re.DOTALL | re.IGNORECASE)
 _LEADING_THINK = re.compile(r"(?:\s*<think>.*?</think>)*\s*", re.DOTALL | re.IGNORECASE)
 _PARTIAL_TAG = re.compile(r"<(?:t(?:h(?:i(?:n(?:k)?)?)?)?)?\Z", re.IGNORECASE)
 # Where a message may be cut, best first, and how many characters of the mark stay before the cut.
@@ -54,27 +54,28 @@ def label(name: str, limit: int = 32) -> str:
 
 
 def visible(completion: str, *, growing: bool = False) -> str:
-    """Return a completion without hidden reasoning, finished or not.
+    """Return a completion without hidden reasoning.
 
-    While it is `growing`, a tag that has only begun is held back. A `</think>` that nothing opened is text: what a
-    prompt opened stands at the beginning of the completion.
+    That is `<think>` ... `</think>` anywhere, and what an unclosed `<think>` begins the completion with, as a prompt
+    that opened it does; a tag without its other half is text elsewhere. While the completion is `growing`, what may
+    still become hidden is held back.
     """
-    shown = _THINK.sub("", completion)
+    if is_reasoning(completion):
+        return ""
+    shown = _THINK.sub(lambda match: "" if growing or match["closed"] else match[0], completion)
     return (_PARTIAL_TAG.sub("", shown) if growing else shown).strip()
 
 
 def is_reasoning(completion: str) -> bool:
-    """Return whether a completion ends inside hidden reasoning."""
-    hidden = "".join(match[0] for match in _THINK.finditer(completion))
-    return bool(hidden) and not hidden.rstrip().casefold().endswith("</think>")
+    """Return whether a completion is hidden reasoning that has not ended."""
+    return completion[_closed_reasoning(completion) :].casefold().startswith("<think>")
 
 
 def reasoning_ends(completion: str) -> int | None:
     """Return where the text begins behind the hidden reasoning at the beginning, None while that goes on."""
-    match = _LEADING_THINK.match(completion)
-    assert match is not None  # it matches nothing, too
-    tag = completion[match.end() : match.end() + len("<think>")].casefold()
-    return None if tag and "<think>".startswith(tag) else match.end()
+    end = _closed_reasoning(completion)
+    tag = completion[end : end + len("<think>")].casefold()
+    return None if tag and "<think>".startswith(tag) else end
 
 
 def close_fence(text: str) -> str:
@@ -133,3 +134,9 @@ def _open_fence(text: str, fence: str) -> str:
     for match in _FENCE.finditer(text):
         fence = "" if fence else _MARK + (match[1] or "")
     return fence
+
+
+def _closed_reasoning(completion: str) -> int:
+    match = _LEADING_THINK.match(completion)
+    assert match is not None  # it matches nothing, too
+    return match.end()

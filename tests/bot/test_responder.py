@@ -253,8 +253,10 @@ async def test_a_close_tag_that_nothing_opened_is_text(room: Room) -> None:
     assert screen.text == reply.outcome.completion == "Use </think> tag: hello"
 
 
-@pytest.mark.parametrize("answer", ["so cute >_<", "sad :<", "if a <t"])
-async def test_an_answer_that_ends_like_a_begun_tag_stays_whole_in_later_turns_too(room: Room, answer: str) -> None:
+@pytest.mark.parametrize("answer", ["so cute >_<", "sad :<", "if a <t", "Use the <think> tag.", "`<think>` starts it."])
+async def test_an_answer_that_mentions_a_tag_or_ends_like_one_stays_whole_in_later_turns_too(
+    room: Room, answer: str
+) -> None:
     screen = Screen()
     ask = room.ask(answer)
     reply = await room.respond(ask, screen)

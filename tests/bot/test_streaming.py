@@ -76,6 +76,16 @@ async def test_a_begun_tag_is_held_back_while_the_text_grows() -> None:
         await message.finish("so cute >_<", Controls.FINISHED)
 
 
+async def test_a_tag_within_an_answer_is_held_back_until_it_proves_to_be_text() -> None:
+    screen = Screen()
+    async with streaming(screen) as (message, _):
+        for completion in ("Use the <think>", "Use the <think> tag"):
+            message.update(completion)
+            await asyncio.sleep(0.01)
+        assert screen.shown() == {100: ("Use the" + CURSOR, Controls.STREAMING)}
+        await message.finish("Use the <think> tag", Controls.FINISHED)
+
+
 async def test_a_streamed_mention_pings_nobody() -> None:
     screen = Screen()
     async with streaming(screen) as (message, _):

@@ -131,10 +131,23 @@ def test_harmless_leaves_plain_text_alone() -> None:
         ("Use </think> tag: hello", "Use </think> tag: hello"),
         ("Hi <think>a</think> there </think> x", "Hi there </think> x"),
         ("a < b", "a < b"),
+        ("Use the <think> tag to reason. Then answer me.", "Use the <think> tag to reason. Then answer me."),
+        ("`<think>` starts it.", "`<think>` starts it."),
+        ("<think>a</think> <think>still going", ""),
+        ("Hi <think>a</think> there <think>b", "Hi there <think>b"),
     ],
 )
 def test_hidden_reasoning_is_never_visible(completion: str, shown: str) -> None:
     assert text.visible(completion) == shown
+
+
+@given(
+    st.lists(st.sampled_from(["<think>", "</think>", "<", "<th", "ink>", "word", " ", "\n"]), max_size=12).map("".join)
+)
+def test_a_growing_text_shows_nothing_that_the_final_one_does_not(completion: str) -> None:
+    final = text.visible(completion)
+    for end in range(len(completion)):
+        assert final.startswith(text.visible(completion[:end], growing=True))
 
 
 @pytest.mark.parametrize("completion", ["so cute >_<", "sad :<", "if a <t", "<", "it begins with <think"])
@@ -148,7 +161,8 @@ def test_a_tag_that_has_only_begun_is_held_back_no_longer_than_the_text_grows(co
     [
         ("<think>a plan", True),
         ("<think>a</think>Hi", False),
-        ("Hi <think>a", True),
+        ("<think>a</think>\n<THINK>b", True),
+        ("Use the <think> tag", False),
         ("Hi </think>", False),
         ("", False),
     ],
