@@ -100,6 +100,24 @@ def _explain_os(error: OSError, path: Path) -> StoreError:
     return StoreError(f"{path}: {error.strerror or error}; let this account read and write the file and its folder.")
 
 
+def check_place(path: Path) -> None:
+    """Raise StoreError where something else lies in the place of the database or its lock; touches nothing."""
+    for file in (path, path.with_name(_LOCK_NAME)):
+        target = Path(os.path.realpath(file))
+        if file.is_symlink() and (target.is_symlink() or not target.parent.is_dir()):
+            raise StoreError(f"{file} is a link to a place that is not there: remove it, or set another DATA_DIR.")
+        if file.exists() and not file.is_file():
+            raise StoreError(f"{file} is no file: move it away, or set another DATA_DIR.")
+
+
+def check_owner(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise StoreError when another program made the database; an empty one is anybody's."""
+    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    used = version_of(connection) or connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    if used and application != APPLICATION_ID:
+        raise StoreError(f"{path} is the database of another program: move it away, or set another DATA_DIR.")
+
+
 def take_lock(path: Path) -> BaseFileLock:
     """Take the lock of the data folder that holds `path`; the kernel frees it when this process dies.
 
@@ -199,6 +217,7 @@ def _prepare(path: Path, now: float, timeout_seconds: float) -> BaseFileLock:
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: use a Python with SQLite 3.37 or newer.")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_place(path)
     lock = take_lock(path)
     try:
         _create_private(path)
@@ -212,6 +231,7 @@ def _prepare(path: Path, now: float, timeout_seconds: float) -> BaseFileLock:
                 "or start again with an empty store."
             )
         with contextlib.closing(connect(path, timeout_seconds=timeout_seconds)) as connection:
+            check_owner(connection, path)
             connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # heard by an empty file alone
             if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
                 raise StoreError(f"{path} is on a file system without shared memory: set DATA_DIR to a local disk.")

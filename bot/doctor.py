@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from dotenv import dotenv_values
 
+from bot.database import check_place
 from bot.doctor_model import check_engine, check_model, existing, model_that_is_there
 from bot.doctor_nights import night_sentences
 from bot.encryption import Encryption, disk_encryption
@@ -41,15 +42,14 @@ async def examine(settings: Settings, *, env_file: Path = Path(".env")) -> list[
     """Run every check, the one that asks Discord included."""
     found = [*check_variables(env_file), check_token(settings.discord_token)]
     base, stored = existing(settings.data_dir), None
-    if settings.database.exists():
-        try:
+    try:
+        await asyncio.to_thread(check_place, settings.database)
+        if settings.database.exists():
             stored = await asyncio.to_thread(condition, settings.database)
-        except StoreError as error:
-            found.append(Finding("store", Level.ERROR, str(error), "Run `encore doctor` again once that is mended."))
-        else:
-            found.append(check_store(settings, stored))
+    except StoreError as error:
+        found.append(Finding("store", Level.ERROR, str(error), "Run `encore doctor` again once that is mended."))
     else:
-        found.append(check_new_store(settings, base))
+        found.append(check_store(settings, stored) if stored else check_new_store(settings, base))
     application = None
     if settings.discord_token:
         application, finding = await ask_discord(settings.discord_api_base or DISCORD_API, settings.discord_token)

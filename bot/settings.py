@@ -104,8 +104,11 @@ def folder(text: str) -> Path:
     except RuntimeError:
         raise ValueError("name a home folder that exists") from None
     with contextlib.suppress(OSError):  # what may not be looked at is told where it is used
-        if blocking := next((place for place in (path, *path.parents) if place.exists() and not place.is_dir()), None):
-            raise ValueError(f"{blocking} is a file, so name another folder")
+        for place in (path, *path.parents):
+            if place.is_symlink() and not place.exists():
+                raise ValueError(f"{place} is a link to nothing, so remove it or name another folder")
+            if place.exists() and not place.is_dir():
+                raise ValueError(f"{place} is a file, so name another folder")
     return path
 
 

@@ -11,7 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.database import beside, connect, explained, migrations, problems, take_lock, version_of
+from bot.database import (
+    beside,
+    check_owner,
+    check_place,
+    connect,
+    explained,
+    migrations,
+    problems,
+    take_lock,
+    version_of,
+)
 from bot.errors import StoreBusy
 
 
@@ -28,11 +38,13 @@ class Condition:
 
 
 def condition(path: Path) -> Condition:
-    """Look at an existing database; blocks. Raises StoreError when it can't be read."""
+    """Look at an existing database; blocks. Raises StoreError when it can't be read, or is another program's."""
+    check_place(path)
     with explained(path), _undisturbed(path) as running:
         if found := problems(path):
             return Condition(running, tuple(found))
         with contextlib.closing(connect(path, read_only=True)) as connection:
+            check_owner(connection, path)
             return Condition(
                 running,
                 version=version_of(connection),

@@ -266,7 +266,7 @@ async def test_value_that_sqlite_cannot_hold_is_refused(tmp_path: Path, value: o
 
 async def test_folder_in_place_of_the_file_is_told_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "encore.sqlite3").mkdir()
-    with pytest.raises(StoreError, match=r"let this account"):
+    with pytest.raises(StoreError, match=r"is no file: move it away"):
         await Store.open(tmp_path / "encore.sqlite3")
 
 

@@ -142,3 +142,10 @@ def test_home_in_the_data_folder_is_expanded(tmp_path: Path, monkeypatch: pytest
     assert load({"DATA_DIR": "~/encore"}, env_file=_NONE).data_dir == tmp_path / "encore"
     with pytest.raises(SettingsError, match="DATA_DIR"):
         load({"DATA_DIR": "~no-such-account/encore"}, env_file=_NONE)
+
+
+def test_data_folder_that_is_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for given in ("link", "link/data"):
+        with pytest.raises(SettingsError, match="DATA_DIR: .*link is a link to nothing"):
+            load({"DATA_DIR": str(tmp_path / given)}, env_file=_NONE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import pytest
 
 from bot import store_condition
 from bot.database import migrations, take_lock
+from bot.doctor import examine
 from bot.errors import StoreError
+from bot.findings import Level
+from bot.settings import Settings
 from bot.store import Store
 from bot.store_condition import Condition, condition
 
@@ -69,19 +73,62 @@ async def test_damage_is_told(database: Path) -> None:
     assert database.read_bytes() == bytes(content)
 
 
-def test_database_without_tables_has_version_0(database: Path) -> None:
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute("PRAGMA user_version = 0")
-        connection.execute("CREATE TABLE other (a)")
-        connection.commit()
+def test_empty_database_has_version_0(database: Path) -> None:
+    database.touch()
     assert condition(database) == Condition(running=False, version=0, newest=NEWEST)
 
 
-def test_folder_in_its_place_is_an_error_of_one_sentence(database: Path) -> None:
+def _another_programs(database: Path) -> str:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE replies (a)")
+    return "is the database of another program"
+
+
+def _another_programs_with_a_version(database: Path) -> str:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE replies (a)")
+        connection.execute("PRAGMA user_version = 3")
+    return "is the database of another program"
+
+
+def _a_folder(database: Path) -> str:
     database.mkdir()
-    with pytest.raises(StoreError) as caught:
-        condition(database)
-    assert "\n" not in str(caught.value)
+    return "encore.sqlite3 is no file"
+
+
+def _a_folder_for_a_lock(database: Path) -> str:
+    database.with_name("encore.lock").mkdir()
+    return "encore.lock is no file"
+
+
+def _a_link_to_nowhere(database: Path) -> str:
+    database.symlink_to(database.parent / "nowhere" / "x.sqlite3")
+    return "encore.sqlite3 is a link to a place that is not there"
+
+
+@pytest.mark.parametrize(
+    "obstacle",
+    [_another_programs, _another_programs_with_a_version, _a_folder, _a_folder_for_a_lock, _a_link_to_nowhere],
+)
+async def test_what_is_no_store_of_encore_is_refused_alike_by_doctor_and_the_start(
+    database: Path, obstacle: Callable[[Path], str]
+) -> None:
+    expected = obstacle(database)
+    content = database.read_bytes() if database.is_file() else b""
+    found = [
+        found for found in await examine(Settings(data_dir=database.parent, model="echo")) if found.check == "store"
+    ]
+    assert [(finding.level, expected in finding.sentence) for finding in found] == [(Level.ERROR, True)]
+    with pytest.raises(StoreError, match=f"{expected}.*: (move it away|remove it), or set another DATA_DIR"):
+        await Store.open(database)
+    assert not content or database.read_bytes() == content
+
+
+async def test_link_to_a_file_yet_to_be_made_is_followed(database: Path) -> None:
+    (database.parent / "elsewhere").mkdir()
+    database.symlink_to(database.parent / "elsewhere" / "x.sqlite3")
+    await _make(database)
+    assert condition(database).version == NEWEST
 
 
 async def test_encore_may_start_while_the_file_is_checked(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -202,7 +202,7 @@ async def test_database_locked_by_another_program_is_told(tmp_path: Path) -> Non
 async def test_data_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     async with command(tmp_path, "run", DATA_DIR=str(tmp_path / "file"), **UNREACHABLE) as process:
-        assert str(tmp_path / "file") in await refusal(process)
+        assert f"{tmp_path / 'file'} is a file" in await refusal(process, code=2)
 
 
 @pytest.mark.parametrize(("verb", "share"), [("run", 0.99), ("run", 0.001), ("doctor", 0.5)])
