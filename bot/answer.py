@@ -1,109 +1,155 @@
-"""An answer while it is generated: its text and tokens, and whose label it begins with.
+"""An answer while it is generated: its text and tokens, and whose label stands at the beginning of its lines.
 
-Models that read labelled talk sometimes begin with a label of their own. The character's is taken out, of the text and
-of the tokens, before any of it shows; another member's means that the character speaks for them.
+Models that read labelled talk sometimes write labels of their own. The character's is taken out, of the text and of the
+tokens, before any of it shows; another member's means that the character speaks for them, and the answer ends there.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from bot import text
+from bot.moderation.normalise import fold
 from bot.records import Outcome, ReplyState
-from models.types import Finish, Piece
+from models.types import Finish, FinishReason, Piece
 
-_AFTER_NAME = re.compile(r"[*_]{0,3} ?(?:[:：][*_]{0,3})?")
-_MARKS = "*_ \n"  # what may stand before a label
-_MOST_MARKS = 8
+_NUMBER = re.compile(r"#\d{4}\Z")  # what tells two labels of one look apart
+_HEAD = re.compile(r"[^\n:：]{0,64}")  # what may be a label: the longest has 37 characters, and marks stand around it
+_MARKS = re.compile(r"[\s\[\](){}<>【】「」『』\"“”'‘’`|*_~#@]+")
+_EMPHASIS = re.compile(r"[*_]+(?=[^\s*_])")
+_ITEM = re.compile(r"\s*(?:[-*+•]|\d+[.)]) ")  # a list may well say something of each member
+_SPACE = re.compile(r"\s*")
+_END = sys.maxsize
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
-    """What an answer's first words are: from `start` to `end` the character's own label, then another's or the text.
-
-    Not `settled` means that more of the text has to come before this is certain.
-    """
+class Opening:
+    """How a line begins: from `start` to `end` with the character's own label, then with another's or with text."""
 
     start: int
     end: int
-    settled: bool
     impersonates: bool = False
 
 
 class Labels:
-    """The label of the character and those of the members whom it must not speak for."""
+    """The label of the character and those of the members whom it must not speak for, in every way to write them.
+
+    That is without the number and by the first word, too, whatever the case, width, accents and marks around it.
+    """
 
     def __init__(self, own: str, others: Iterable[str]) -> None:
-        others = tuple(others)
-        self._own, self._others = _label_of([own]), _label_of(others)
-        self._names = tuple(name.casefold() for name in (own, *others))
+        whole = _folded(own)
+        self._others = {name for other in others for name in _ways_to_write(other)} - {whole}
+        self._own = set(_ways_to_write(own)) - self._others
 
-    def beginning(self, completion: str, *, ended: bool = False) -> Beginning:
-        """Read how a completion begins, behind its hidden reasoning; `ended` says that no more of it will come."""
-        start = text.reasoning_ends(completion)
-        if start is None:
-            return Beginning(len(completion), len(completion), settled=ended)
+    def opening(self, answer: str, start: int = 0, *, ended: bool = False) -> Opening | None:
+        """Read how the line at `start` begins, behind hidden reasoning; None until enough of it is there.
+
+        `ended` says that no more of the answer will come.
+        """
+        hidden = text.reasoning_ends(answer[start:])
+        if hidden is None:
+            return Opening(len(answer), len(answer)) if ended else None
+        start += hidden
         end = start
-        while match := self._own.match(completion, end):
-            end = match.end()
-        if self._others.match(completion, end):
-            return Beginning(start, end, settled=True, impersonates=True)
-        return Beginning(start, end, settled=ended or not self._may_become_label(completion[end:]))
+        while (head := _HEAD.match(answer, end)) and not _ITEM.match(head[0]):
+            colon = head.end()
+            if colon == len(answer) and not ended and self._may_become_label(head[0]):
+                return None
+            name = _folded(head[0]) if answer[colon : colon + 1] in (":", "：") else ""
+            if name in self._others:
+                return Opening(start, end, impersonates=True)
+            if name not in self._own:
+                break
+            emphasis = _open_emphasis(head[0])
+            mark = answer[colon + 1 : colon + 1 + len(emphasis)]
+            if mark != emphasis:
+                if emphasis.startswith(mark) and not ended:
+                    return None
+                break
+            space = _SPACE.match(answer, colon + 1 + len(emphasis))
+            assert space is not None  # it matches nothing, too
+            end = space.end()
+        return Opening(start, end)
 
     def _may_become_label(self, words: str) -> bool:
-        words = words.lstrip(_MARKS) if len(words) - len(words.lstrip(_MARKS)) <= _MOST_MARKS else words
-        folded = words.casefold()
-        return any(
-            name.startswith(folded) or (folded.startswith(name) and _AFTER_NAME.fullmatch(folded, len(name)))
-            for name in self._names
-        )
+        begun = _MARKS.sub(" ", fold(words).text).lstrip()
+        return any(name.startswith(begun) or name == begun.rstrip() for name in (*self._own, *self._others))
 
 
 @dataclass(slots=True)
 class Answer:
-    """What has been generated so far. `spell` gives the tokens of a text: a label can end inside a token."""
+    """What has been generated so far. `spell` gives the tokens of a text: a label can end inside a token.
+
+    `impersonates` says that it began as another member's and nothing of it is left.
+    """
 
     spell: Callable[[str], Sequence[int]]
-    completion: str = ""
-    token_ids: list[int] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     first_token_milliseconds: float | None = None
     finish: Finish | None = None
     failure: str | None = None  # the sentence for the member
     impersonates: bool = False
+    is_over: bool = False  # it went on as another member's
     _labels: Labels = field(default_factory=lambda: Labels("", ()))
     _before: str = ""  # a tag that the prompt ends with
-    _pieces: list[Piece] | None = field(default_factory=list)  # until the beginning is settled
+    _raw: str = ""  # with that tag and with labels
+    _pieces: list[Piece] = field(default_factory=list)
+    _removed: list[tuple[int, int]] = field(default_factory=list)  # spans of the raw text
+    _line: int | None = 0  # where the line begins whose opening isn't read yet
+    _read: int = 0  # how far the raw text is read
 
     def begin(self, labels: Labels, *, reasoning: bool) -> None:
         """Start over; `reasoning` says that the prompt opened `<think>`, so that the model will not."""
         self._labels = labels
-        self._before = self.completion = "<think>" if reasoning else ""
-        self.token_ids, self._pieces = [], []
-        self.finish, self.impersonates = None, False
+        self._before = self._raw = "<think>" if reasoning else ""
+        self._pieces, self._removed = [], []
+        self._line = self._read = 0
+        self.finish, self.impersonates, self.is_over = None, False, False
 
     def add(self, piece: Piece) -> None:
         """Take the next piece."""
         if self.first_token_milliseconds is None and (piece.text or piece.token_ids):
             self.first_token_milliseconds = self.elapsed_milliseconds
-        self.completion += piece.text
-        self.token_ids += piece.token_ids
+        self._raw += piece.text
+        self._pieces.append(piece)
         self.finish = piece.finish or self.finish
-        if self._pieces is not None:
-            self._pieces.append(piece)
-            self._settle(ended=piece.finish is not None)
+        self._read_on(ended=piece.finish is not None)
 
     def end(self) -> None:
         """Note that no more will come."""
-        self._settle(ended=True)
+        self._read_on(ended=True)
+
+    @property
+    def completion(self) -> str:
+        return self._without_labels(0, self._raw)
+
+    @property
+    def token_ids(self) -> list[int]:
+        """Return the tokens of the completion; a token that is cut in two is spelled anew."""
+        ids: list[int] = []
+        place = len(self._before)
+        for piece in self._pieces:
+            after = place + len(piece.text)
+            whole = not any(start < after and place < end for start, end in self._removed)
+            ids += piece.token_ids if whole else self.spell(self._without_labels(place, piece.text))
+            place = after
+        return ids
 
     @property
     def presentable(self) -> str:
-        """Return what may be shown: nothing while it could still begin with a label."""
-        return self.completion if self._pieces is None else ""
+        """Return what may be shown: nothing of a line while it could still begin with a label."""
+        return self.completion if self._line is None else self._without_labels(0, self._raw[: self._line]).rstrip()
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        if self.is_over:
+            return FinishReason.END
+        return self.finish.reason if self.finish else None
 
     @property
     def elapsed_milliseconds(self) -> float:
@@ -116,46 +162,64 @@ class Answer:
             state=state,
             completion=self.completion,
             completion_token_ids=tuple(self.token_ids),
-            finish_reason=finish.reason.value if finish else None,
+            finish_reason=self.finish_reason.value if self.finish_reason else None,
             cached_tokens=finish.cached_tokens if finish else 0,
             queue_milliseconds=queued,
             first_token_milliseconds=first,
             total_milliseconds=self.elapsed_milliseconds,
         )
 
-    def _settle(self, *, ended: bool) -> None:
-        if self._pieces is None:
-            return
-        beginning = self._labels.beginning(self.completion, ended=ended)
-        if not beginning.settled:
-            return
-        if beginning.impersonates:
-            self.impersonates = True
-            self.completion, self.token_ids = "", []
-        elif beginning.start < beginning.end:
-            start, end = (place - len(self._before) for place in (beginning.start, beginning.end))
-            self.token_ids = _ids_without(self._pieces, start, end, self.spell)
-            self.completion = self.completion[: beginning.start] + self.completion[beginning.end :]
-        self._pieces = None
+    def _read_on(self, *, ended: bool) -> None:
+        while not self.is_over:
+            if self._line is not None and not self._read_opening(self._line, ended=ended):
+                return
+            line_end = self._raw.find("\n", self._read)
+            if line_end < 0:
+                self._read = len(self._raw)
+                return
+            self._line = self._read = line_end + 1
 
-
-def _label_of(names: Sequence[str]) -> re.Pattern[str]:
-    if not names:
-        return re.compile(r"(?!)")
-    either = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
-    marks = rf"[{re.escape(_MARKS)}]{{0,{_MOST_MARKS}}}?(?P<mark>[*_]{{0,3}})"
-    return re.compile(rf"{marks}(?:{either})(?:(?P=mark) ?[:：]|[:：](?P=mark))\s*", re.IGNORECASE)
-
-
-def _ids_without(pieces: Sequence[Piece], start: int, end: int, spell: Callable[[str], Sequence[int]]) -> list[int]:
-    """Return the pieces' ids without those of their text from `start` to `end`; what is cut in two is spelled anew."""
-    ids: list[int] = []
-    place = 0
-    for piece in pieces:
-        after = place + len(piece.text)
-        if after <= start or place >= end:
-            ids += piece.token_ids
+    def _read_opening(self, line: int, *, ended: bool) -> bool:
+        """Read how the line that begins at `line` opens and return whether that is certain."""
+        if line and text.is_reasoning(self._raw[:line]):
+            opening: Opening | None = Opening(line, line)
         else:
-            ids += spell(piece.text[: max(0, start - place)] + piece.text[max(0, end - place) :])
-        place = after
-    return ids
+            opening = self._labels.opening(self._raw, line, ended=ended)
+        if opening is None:
+            return False
+        if opening.impersonates:
+            self._cut(line)
+        elif opening.start < opening.end:
+            self._removed.append((opening.start, opening.end))
+        self._line, self._read = None, opening.end
+        return True
+
+    def _cut(self, line: int) -> None:
+        """End the answer before a line, or take all of it back where nothing stands before."""
+        self.is_over = True
+        own = self._raw[:line].rstrip()
+        self.impersonates = not text.visible(self._without_labels(0, own))
+        self._removed.append((0 if self.impersonates else len(own), _END))
+
+    def _without_labels(self, place: int, words: str) -> str:
+        """Return `words`, which stand at `place` of the raw text, without what is removed."""
+        for start, end in reversed(self._removed):
+            words = words[: max(0, start - place)] + words[max(0, end - place) :]
+        return words
+
+
+def _ways_to_write(label: str) -> set[str]:
+    plain = _NUMBER.sub("", label)
+    first = next(iter(plain.split()), "")
+    names = (label, plain, first if len(first) > 1 and not first.isdigit() else "")
+    return set(filter(None, map(_folded, names)))
+
+
+def _folded(label: str) -> str:
+    return _MARKS.sub(" ", fold(label).text).strip()
+
+
+def _open_emphasis(head: str) -> str:
+    """Return the emphasis that opens before a name and isn't closed behind it."""
+    opening = _EMPHASIS.match(head.lstrip())
+    return opening[0] if opening and not head.rstrip().endswith(opening[0]) else ""

@@ -289,7 +289,7 @@ class Responder:
         async with contextlib.aclosing(pieces):
             async for piece in pieces:
                 answer.add(piece)
-                if answer.impersonates:
+                if answer.is_over:
                     return
                 if piece.text:
                     shown.update(answer.presentable)
@@ -345,13 +345,13 @@ class Responder:
             return ReplyState.FAILED, [answer.failure]
         if answer.impersonates:
             return ReplyState.DONE, [_SPOKE_FOR_ANOTHER]
-        if answer.finish is None or answer.finish.reason is FinishReason.CANCELLED:
+        if answer.finish_reason in (None, FinishReason.CANCELLED):
             if running.stopped_by_member:
                 return ReplyState.STOPPED, ["Stopped."]
             if self._closing:
                 return ReplyState.INTERRUPTED, ["I am restarting; ask me again in a moment."]
             return ReplyState.STOPPED, []
-        return ReplyState.DONE, [CUT_NOTE] if answer.finish.reason is FinishReason.LENGTH else []
+        return ReplyState.DONE, [CUT_NOTE] if answer.finish_reason is FinishReason.LENGTH else []
 
     async def _with_completions(self, history: Sequence[Message]) -> list[Message]:
         """Put what the model said in place of what Discord shows: no footers, no cuts between messages."""
