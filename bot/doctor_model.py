@@ -113,9 +113,10 @@ def _tokenizer_is_kept(sha256: str, cache: Path) -> bool:
 
 def _unkept_tokenizer(model: str, sha256: str, cache: Path) -> Finding | None:
     """Say why a start could not keep the tokenizer that it converts, None where it could or need not."""
-    if _tokenizer_is_kept(sha256, cache) or not (obstacle := _obstacle(cache)):
+    folder = cache / "tokenizers"
+    if _tokenizer_is_kept(sha256, cache) or not (obstacle := _obstacle(folder)):
         return None
-    sentence = f"{model} is complete, but its tokenizer can't be kept in {cache}: {obstacle.sentence}."
+    sentence = f"{model} is complete, but its tokenizer can't be kept in {folder}: {obstacle.sentence}."
     return Finding("model", Level.ERROR, sentence, obstacle.remedy)
 
 

@@ -252,6 +252,10 @@ def prepare(
                 shutil.rmtree(scratch, ignore_errors=True)
             if progress:
                 progress("Converting the tokenizer", 1, 1)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ModelUnavailable(
+            f"The model's tokenizer can't be kept in {root}: a file lies in the way; move it away, or set another DATA_DIR."
+        ) from error
     except OSError as error:
         raise ModelUnavailable(
             f"The model's tokenizer can't be kept in {root} ({error.strerror}); "

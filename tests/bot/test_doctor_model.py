@@ -13,8 +13,10 @@ from bot import doctor, doctor_model
 from bot.findings import Finding, Level
 from bot.settings import Settings
 from models import fetch
-from models.errors import WrongModel
+from models.errors import ModelUnavailable, WrongModel
 from models.fetch import EMBEDDED
+from models.spec import resolve
+from models.tokenizer import prepare
 from tests.models.tiny_gguf import write_tiny_gguf
 
 
@@ -76,13 +78,19 @@ def test_model_that_has_no_place_to_be_kept_is_an_error(offline: Settings, model
     assert f"{offline.models_dir} is a file" in found.sentence and "DATA_DIR" in found.remedy
 
 
-def test_model_file_whose_tokenizer_has_no_place_is_an_error(offline: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("blocked", [".", "tokenizers"])
+def test_model_file_whose_tokenizer_has_no_place_is_an_error_as_at_the_start(
+    offline: Settings, tmp_path: Path, blocked: str
+) -> None:
     path = write_tiny_gguf(tmp_path / "tiny.gguf")
-    offline.data_dir.mkdir()
-    offline.models_dir.write_text("")
+    place = offline.models_dir / blocked
+    place.parent.mkdir(parents=True)
+    place.write_text("")
     found = _model(replace(offline, model=str(path)))
     assert found.level is Level.ERROR
     assert f"tokenizer can't be kept in {offline.models_dir}" in found.sentence and "DATA_DIR" in found.remedy
+    with pytest.raises(ModelUnavailable, match="tokenizer can't be kept .* a file lies in the way; move it away"):
+        prepare(resolve(str(path), offline.models_dir), offline.models_dir)
 
 
 @pytest.mark.parametrize("model", ["embedded", "tiny.gguf"])
