@@ -222,6 +222,12 @@ async def test_a_cut_answer_offers_to_go_on_and_does(room: Room) -> None:
     assert first.outcome.completion + second.outcome.completion == "one two three four f"
 
 
+async def test_small_print_stands_below_the_code_block_that_an_answer_was_cut_in(room: Room) -> None:
+    room.server = replace(room.server, sampling=Sampling(max_new_tokens=15))
+    await room.respond(room.ask("So: ```print(1) print(2)```"), screen := Screen())
+    assert screen.text == "So: ```print(1)\n```\n-# Cut at the length limit; I can continue."
+
+
 async def test_a_continuation_never_speaks_for_a_member(room: Room) -> None:
     room.server = replace(room.server, sampling=Sampling(max_new_tokens=8))
     ask = room.ask("one two\nthree")
@@ -248,8 +254,7 @@ async def test_reasoning_that_the_template_opened_is_hidden(room: Room, monkeypa
 
 
 async def test_a_close_tag_that_nothing_opened_is_text(room: Room) -> None:
-    screen = Screen()
-    reply = await room.respond(room.ask("Use </think> tag: hello"), screen)
+    reply = await room.respond(room.ask("Use </think> tag: hello"), screen := Screen())
     assert screen.text == reply.outcome.completion == "Use </think> tag: hello"
 
 
@@ -257,9 +262,8 @@ async def test_a_close_tag_that_nothing_opened_is_text(room: Room) -> None:
 async def test_an_answer_that_mentions_a_tag_or_ends_like_one_stays_whole_in_later_turns_too(
     room: Room, answer: str
 ) -> None:
-    screen = Screen()
     ask = room.ask(answer)
-    reply = await room.respond(ask, screen)
+    reply = await room.respond(ask, screen := Screen())
     assert screen.text == answer
     shown = Message(reply.message_ids[0], CHANNEL, 2, "Encore", answer, is_self=True, reply_to_id=ask.asked_message_id)
     room.history.append(shown)
@@ -300,8 +304,7 @@ async def test_the_characters_own_label_never_shows_and_is_not_kept(room: Room) 
     "answer", ["Encore is my name", "Mei, hello", "Meiosis: a division", "*Encore waves*", "Encore"]
 )
 async def test_a_name_that_is_no_label_is_text(room: Room, answer: str) -> None:
-    screen = Screen()
-    reply = await room.respond(room.ask(answer), screen)
+    reply = await room.respond(room.ask(answer), screen := Screen())
     assert screen.text == reply.outcome.completion == answer
 
 
