@@ -94,7 +94,7 @@ class Recovery:
             notes = text.subtext(CUT_NOTE)
         elif outcome.finish_reason != FinishReason.END:
             state, notes = ReplyState.INTERRUPTED, text.subtext(INTERRUPTED_NOTE)
-        final = "\n".join(filter(None, [text.visible(outcome.completion), notes]))
+        final = "\n".join(filter(None, [text.close_fence(text.visible(outcome.completion)), notes]))
         earlier = await self._store.earlier_version(reply.ask)
         await self._show(channel, reply, text.split(text.harmless(final)), compare_with=earlier)
         await self._store.finish_reply(reply.id, replace(outcome, state=state))

@@ -14,6 +14,7 @@ import pytest
 from bot import ui
 from bot.records import Ask, Outcome, Provenance, ReplyState
 from bot.recovery import ANSWER_LATE_SECONDS, INTERRUPTED_NOTE
+from bot.responder import CUT_NOTE
 from bot.streaming import CURSOR, Controls
 from tests.world import World, live_world
 
@@ -98,6 +99,17 @@ async def test_whole_text_that_was_not_shown_yet_is_shown(tmp_path: Path) -> Non
         assert reply.outcome is not None
         assert (reply.outcome.completion, reply.outcome.completion_token_ids) == (whole, (1, 2))
         assert f"encore:up:{reply_id}" in world.custom_ids(shown)
+
+
+async def test_small_print_stands_below_the_code_block_that_a_recovered_answer_was_cut_in(tmp_path: Path) -> None:
+    async with live_world(tmp_path) as world:
+        asked = await asked_while_nobody_listened(world, "hello")
+        reply_id = await claim(world, asked)
+        shown = await send_unnoted(world, asked, f"So{CURSOR}", ui.reply_view(reply_id, Controls.STREAMING))
+        await world.store.finish_reply(reply_id, Outcome(ReplyState.STREAMING, "So:\n```py\nx = 1", (1, 2), "length"))
+        await world.restart()
+        await settled(world)
+        assert shown.content == f"So:\n```py\nx = 1\n```\n-# {CUT_NOTE}"
 
 
 @pytest.mark.parametrize("shown_before", [True, False])
