@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from bot import text
 from bot.moderation.normalise import fold
 from bot.records import Message, PromptRecord
 from models.prompt import PROMPT_VERSION, PromptBuilder
-from models.types import Role, Turn
+from models.types import Role, Sampling, Turn
 
 _REFIT = 0.6  # share of the budget that stays filled when old turns go; the rest is room before the next cut
 _WINDOWS_KEPT = 4096  # channels whose window is remembered
@@ -44,6 +44,14 @@ class Composed:
     def stop(self) -> tuple[str, ...]:
         """Return the strings at which the character would begin to speak for one of the latest speakers."""
         return tuple(f"\n{name}{colon}" for name in self.labels[:_STOP_LABELS] for colon in _COLONS)
+
+    @property
+    def cut_note(self) -> str:
+        """Return what the asker is told where older messages are left out."""
+        kept = len(self.prompt.message_ids)
+        if kept == 1:
+            return "I go by your message alone; older ones are left out."
+        return f"I go by {kept} messages here, up to yours; older ones are left out."
 
 
 class Conversations:
@@ -141,6 +149,45 @@ class Conversations:
             author: name if taken[_look(name)] == 1 else f"{name}#{author % 10000:04d}"
             for author, name in names.items()
         }
+
+
+def prompt_budget(context_tokens: int, sampling: Sampling) -> int:
+    """Return how many tokens a prompt may have: a quarter of the context at least, however long replies may be."""
+    return context_tokens - min(sampling.max_new_tokens, context_tokens * 3 // 4)
+
+
+def with_completions(history: Sequence[Message], completions: Mapping[int, str]) -> list[Message]:
+    """Put what the model said in place of what Discord shows: no footers, no cuts between messages."""
+    chosen = _chosen_versions(history, completions)
+    told: list[Message] = []
+    first_part: dict[int, int] = {}  # of the reply that a further part belongs to
+    for message in history:
+        if message.reply_to_id in first_part:
+            message = replace(message, reply_to_id=first_part[message.reply_to_id])
+        if message.is_self:
+            if message.reply_to_id is not None and chosen.get(message.reply_to_id) != completions.get(message.id):
+                continue  # a version that talk did not go on from
+            message = replace(message, content=completions.get(message.id, ""))  # notices are no turns
+            if told and told[-1].is_self and told[-1].content == message.content:
+                first_part[message.id] = told[-1].id
+                continue
+        if message.content.strip():
+            told.append(message)
+    return told
+
+
+def _chosen_versions(history: Sequence[Message], completions: Mapping[int, str]) -> dict[int, str]:
+    """Return which version of the answer to each message talk went on from: the one replied to, else the newest."""
+    replied_to = {message.reply_to_id for message in history if not message.is_self}
+    chosen: dict[int, str] = {}
+    settled: set[int] = set()
+    for message in history:
+        asked = message.reply_to_id
+        if message.is_self and asked is not None and message.id in completions and asked not in settled:
+            chosen[asked] = completions[message.id]
+            if message.id in replied_to:
+                settled.add(asked)
+    return chosen
 
 
 def labels_in(prompt: str) -> tuple[str, ...]:

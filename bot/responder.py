@@ -10,13 +10,13 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bot import text
 from bot.answer import Answer, Labels
-from bot.conversation import Composed, Conversations, labels_in
+from bot.conversation import Composed, Conversations, labels_in, prompt_budget, with_completions
 from bot.errors import StoreError
 from bot.records import Ask, Generation, Message, Outcome, PromptRecord, Reply, ReplyState, ServerSettings
 from bot.streaming import Controls, Pacers, StreamingMessage, Surface, SurfaceBusy, SurfaceGone
@@ -78,6 +78,15 @@ class Responder:
         """Say by which name members know the character, so that no member's label reads like it."""
         self._conversations.character = name
 
+    def system_prompt_problem(self, server: ServerSettings) -> str | None:
+        """Return a clause where a server's own system prompt leaves too little room for messages: half of a prompt."""
+        tokens, fit = len(self._model.tokenizer.encode_text(server.system_prompt or "")), self._budget(server) // 2
+        reserved = f"beside messages and answers of {server.sampling.max_new_tokens:,} tokens"
+        return f"system_prompt takes {tokens:,} tokens and {fit:,} fit {reserved}" if tokens > fit else None
+
+    def _budget(self, server: ServerSettings) -> int:
+        return prompt_budget(self._model.engine.info.context_tokens, server.sampling)
+
     @property
     def running(self) -> int:
         """Return how many replies are waiting or streaming."""
@@ -100,13 +109,16 @@ class Responder:
     ) -> Reply | None:
         """Answer a reply that is claimed but shows nothing yet: the last process died before it could."""
         system = server.system_prompt or self._settings.system_prompt
-        context = self._model.engine.info.context_tokens
-        # A quarter of the context at least stays for the conversation, however long replies may be.
-        budget = context - min(server.sampling.max_new_tokens, context * 3 // 4)
+        budget = self._budget(server)
 
         async def compose() -> Composed:
             told = await self._with_completions(history)
-            return self._conversations.compose(system, told, budget=budget, labelled=ask.guild_id is not None)
+            try:
+                return self._conversations.compose(system, told, budget=budget, labelled=ask.guild_id is not None)
+            except PromptTooLong:
+                if problem := self.system_prompt_problem(server):
+                    raise PromptTooLong(f"{problem}; a moderator has to shorten it.") from None
+                raise
 
         return await self._run(reply_id, ask, compose, surface, server)
 
@@ -215,7 +227,7 @@ class Responder:
                     self.silence(ask.guild_id)
                 composed = await compose()
                 if composed.tells_cut:
-                    notes.append(_cut_off(len(composed.prompt.message_ids)))
+                    notes.append(composed.cut_note)
                 await self._generate(reply_id, composed, running, answer, shown, server)
             except EngineFailed:
                 log.exception("reply %s: the engine failed", reply_id)
@@ -354,46 +366,8 @@ class Responder:
         return ReplyState.DONE, [CUT_NOTE] if answer.finish_reason is FinishReason.LENGTH else []
 
     async def _with_completions(self, history: Sequence[Message]) -> list[Message]:
-        """Put what the model said in place of what Discord shows: no footers, no cuts between messages."""
         own = [message.id for message in history if message.is_self]
-        completions = await self._store.completions_of_messages(own) if own else {}
-        chosen = _chosen_versions(history, completions)
-        told: list[Message] = []
-        first_part: dict[int, int] = {}  # of the reply that a further part belongs to
-        for message in history:
-            if message.reply_to_id in first_part:
-                message = replace(message, reply_to_id=first_part[message.reply_to_id])
-            if message.is_self:
-                if message.reply_to_id is not None and chosen.get(message.reply_to_id) != completions.get(message.id):
-                    continue  # a version that talk did not go on from
-                message = replace(message, content=completions.get(message.id, ""))  # notices are no turns
-                if told and told[-1].is_self and told[-1].content == message.content:
-                    first_part[message.id] = told[-1].id
-                    continue
-            if message.content.strip():
-                told.append(message)
-        return told
-
-
-def _chosen_versions(history: Sequence[Message], completions: Mapping[int, str]) -> dict[int, str]:
-    """Return which version of the answer to each message talk went on from: the one replied to, else the newest."""
-    replied_to = {message.reply_to_id for message in history if not message.is_self}
-    chosen: dict[int, str] = {}
-    settled: set[int] = set()
-    for message in history:
-        asked = message.reply_to_id
-        if message.is_self and asked is not None and message.id in completions and asked not in settled:
-            chosen[asked] = completions[message.id]
-            if message.id in replied_to:
-                settled.add(asked)
-    return chosen
-
-
-def _cut_off(kept: int) -> str:
-    """Return what the asker is told where older messages are left out of the `kept` ones that the prompt holds."""
-    if kept == 1:
-        return "I go by your message alone; older ones are left out."
-    return f"I go by {kept} messages here, up to yours; older ones are left out."
+        return with_completions(history, await self._store.completions_of_messages(own) if own else {})
 
 
 def _broken(reply_id: int) -> str:

@@ -9,7 +9,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bot import text
@@ -59,6 +59,12 @@ class Option:
         given = given.strip()
         value = self.value(ServerSettings()) if given.lower() == DEFAULT else self.parse(given)
         return {self.field: value}
+
+    def changed(self, settings: ServerSettings, change: dict[str, Any]) -> ServerSettings:
+        """Return the settings as they would be after a change."""
+        if self.of_sampling:
+            return replace(settings, sampling=replace(settings.sampling, **change))
+        return replace(settings, **change)
 
     def show(self, settings: ServerSettings) -> str:
         """Return the option's value as a person reads it."""

@@ -134,6 +134,44 @@ async def test_commands_keep_within_discords_limits(world: World) -> None:
     assert count(command) <= 8000
 
 
+# ---------------------------------------------------------------------- room for the system prompt
+
+
+@pytest.fixture
+async def small(tmp_path: Path) -> AsyncIterator[World]:
+    async with live_world(tmp_path, context_tokens=2048) as world:
+        yield world
+
+
+async def test_system_prompt_that_leaves_no_room_is_refused_with_the_limit(small: World) -> None:
+    long = "你是一个温柔的角色。" * 200
+    told = (await run(small, "settings set", name="system_prompt", value=long)).content
+    assert told == (
+        "system_prompt stays as it was: system_prompt takes 6,000 tokens and 896 fit beside messages and answers of "
+        "256 tokens; shorten it or lower max_new_tokens."
+    )
+    assert await settings(small) == ServerSettings()
+    assert await audit(small) == []
+
+
+async def test_answers_so_long_that_the_system_prompt_has_no_room_are_refused(small: World) -> None:
+    await run(small, "settings set", name="system_prompt", value="x" * 800)
+    told = (await run(small, "settings set", name="max_new_tokens", value="2000")).content
+    assert "max_new_tokens stays as it was: system_prompt takes 800 tokens and 256 fit" in told
+    assert (await settings(small)).sampling == Sampling()
+    assert "now 128" in (await run(small, "settings set", name="max_new_tokens", value="128")).content
+
+
+async def test_member_is_told_that_a_moderator_has_to_shorten_the_system_prompt(small: World) -> None:
+    await small.store.change_server_settings(small.guild.id, small.moderator.id, system_prompt="x" * 1900)
+    await small.ask(small.alice, "general", "hi")
+    (reply,) = await small.answered_in("general")
+    assert reply.content == (
+        "-# system_prompt takes 1,900 tokens and 896 fit beside messages and answers of 256 tokens; "
+        "a moderator has to shorten it."
+    )
+
+
 # ---------------------------------------------------------------------- status and stats
 
 
