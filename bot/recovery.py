@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 INTERRUPTED_NOTE = "I was restarted while writing this; ask me again or press regenerate."
 ANSWER_LATE_SECONDS = 15 * 60.0
 _LOOKED_THROUGH = 100  # messages after the asked one among which one that was sent but not noted is looked for
+_CURSOR = re.compile(rf"{CURSOR}(?=(?:\n```)?\Z)")  # a code block under way is closed behind it
 _RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0)
 
 
@@ -103,7 +105,7 @@ class Recovery:
     async def _mark(self, channel: discord.PartialMessageable, reply: Reply) -> None:
         """Keep what stands on Discord of a reply whose rest is lost, and say so below it."""
         parts = [(await channel.fetch_message(message_id)).content for message_id in reply.message_ids]
-        said = [part.removesuffix(CURSOR) for part in parts if part.endswith(CURSOR) or not _is_small_print(part)]
+        said = [_CURSOR.sub("", part) for part in parts if part.endswith(CURSOR) or not _is_small_print(part)]
         last = said[-1] if len(said) == len(parts) else ""
         ending = "\n".join(filter(None, [last, text.subtext(INTERRUPTED_NOTE)]))
         await self._show(channel, reply, text.split(ending), first=len(parts) - 1)

@@ -21,9 +21,9 @@ from tests.world import World, live_world
 STORY = " ".join(f"word{number}" for number in range(35))
 
 
-async def cut_while_streaming(world: World) -> Any:
+async def cut_while_streaming(world: World, story: str = STORY) -> Any:
     """Ask for a story and cut the power in the middle of it; return the message that was growing."""
-    await world.ask(world.alice, "general", STORY)
+    await world.ask(world.alice, "general", story)
     await world.eventually(lambda: any("word1" in message.content for message in world.replies("general")))
     await world.restart()
     return world.replies("general")[0]
@@ -72,6 +72,15 @@ async def test_growing_answer_is_marked_and_kept_as_far_as_it_got(tmp_path: Path
         assert reply.outcome.completion == body
         assert world.replies("general") == [shown]
         assert f"encore:regenerate:{reply.id}" in world.custom_ids(shown)
+
+
+async def test_code_block_that_was_growing_is_kept_without_the_cursor(tmp_path: Path) -> None:
+    async with live_world(tmp_path, seconds_per_token=0.01) as world:
+        shown = await cut_while_streaming(world, f"```{STORY}```")
+        await settled(world)
+        body, closing, note = shown.content.rpartition("\n```\n")
+        assert closing and f"```{STORY}```".startswith(body)
+        assert note == f"-# {INTERRUPTED_NOTE}"
 
 
 async def test_interrupted_answer_can_be_regenerated(tmp_path: Path) -> None:
