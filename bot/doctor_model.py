@@ -11,13 +11,15 @@ from typing import NamedTuple
 
 from bot.findings import Finding, Level
 from bot.settings import Settings
-from models import fetch, spec
+from models import fetch, memory, spec
 from models.engines import llama_server
 from models.errors import ModelUnavailable
+from models.gguf_header import read_header
 from models.prompt import PromptBuilder
 from models.tokenizer import prepare
 
-_MEGABYTE = 10**6
+_MEGABYTE, _GIGABYTE = 10**6, 10**9
+_TIGHT = 0.9  # of the free memory: what training and the system's own caches need comes on top
 
 
 def check_model(settings: Settings) -> list[Finding]:
@@ -53,6 +55,29 @@ def check_engine(settings: Settings) -> list[Finding]:
     except ModelUnavailable as error:
         return [_unavailable("engine", error)]
     return [Finding("engine", Level.OK, "llama.cpp can be loaded.")]
+
+
+def check_memory(settings: Settings) -> list[Finding]:
+    """Hold the attention cache that a start takes whole against the free memory, where both can be told. Blocks."""
+    found, free = model_that_is_there(settings), memory.available_bytes()
+    if found is None or found.path is None or free is None:
+        return []
+    tokens = settings.context_tokens * settings.parallel_streams
+    cache = memory.attention_cache_bytes(read_header(found.path), tokens, settings.kv_cache)
+    if cache is None:
+        return []
+    sentence = (
+        f"CONTEXT_TOKENS={settings.context_tokens} x PARALLEL_STREAMS={settings.parallel_streams} with "
+        f"KV_CACHE={settings.kv_cache} take {cache / _GIGABYTE:,.1f} GB of memory, and "
+        f"{free / _GIGABYTE:,.1f} GB are free"
+    )
+    smaller = ", or set KV_CACHE=q8_0" if settings.kv_cache == "f16" else ""
+    remedy = f"Lower CONTEXT_TOKENS or PARALLEL_STREAMS{smaller}."
+    if cache > free:
+        return [Finding("memory", Level.ERROR, f"{sentence}.", remedy)]
+    if cache + found.path.stat().st_size > _TIGHT * free:
+        return [Finding("memory", Level.WARNING, f"{sentence}, for the model itself as well.", remedy)]
+    return [Finding("memory", Level.OK, f"{sentence}.")]
 
 
 def _embedded(cache: Path) -> Finding:

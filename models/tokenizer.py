@@ -254,7 +254,8 @@ def prepare(
                 progress("Converting the tokenizer", 1, 1)
     except (FileExistsError, NotADirectoryError) as error:
         raise ModelUnavailable(
-            f"The model's tokenizer can't be kept in {root}: a file lies in the way; move it away, or set another DATA_DIR."
+            f"The model's tokenizer can't be kept in {root}: a file lies in the way; "
+            "move it away, or set another DATA_DIR."
         ) from error
     except OSError as error:
         raise ModelUnavailable(

@@ -20,6 +20,16 @@ def usable_cores(root: Path = _ROOT) -> tuple[int, str]:
     return cores, f"one for each of {cores} cores"
 
 
+def control_groups(root: Path = _ROOT) -> list[Path]:
+    """Return the folders of the control groups (version 2) that this process is in, the innermost first."""
+    group = Path()
+    with contextlib.suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            if line.startswith("0::/"):
+                group = Path(line[len("0::/") :])
+    return [root / "sys/fs/cgroup" / folder for folder in (group, *group.parents)]
+
+
 def _siblings(root: Path, cpu: int) -> str:
     """Return the hyper-threads of a CPU's core, or the CPU alone where the system doesn't tell."""
     with contextlib.suppress(OSError):
@@ -30,19 +40,13 @@ def _siblings(root: Path, cpu: int) -> str:
 def _container_limit(root: Path) -> float | None:
     """Return the smallest CPU quota of the control groups (version 2, then 1) that this process is in."""
     limits: list[float] = []
-    base = root / "sys/fs/cgroup"
-    group = Path()
-    with contextlib.suppress(OSError):
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
-            if line.startswith("0::/"):
-                group = Path(line[len("0::/") :])
-    for folder in [group, *group.parents]:
+    for folder in control_groups(root):
         with contextlib.suppress(OSError, ValueError):
-            allowed, period = (base / folder / "cpu.max").read_text().split()
+            allowed, period = (folder / "cpu.max").read_text().split()
             limits.append(int(allowed) / int(period))  # `max` is no number: no limit
     with contextlib.suppress(OSError, ValueError):
-        allowed = (base / "cpu/cpu.cfs_quota_us").read_text()
-        period = (base / "cpu/cpu.cfs_period_us").read_text()
+        allowed = (root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text()
+        period = (root / "sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text()
         if int(allowed) > 0:
             limits.append(int(allowed) / int(period))
     return min(limits, default=None)

@@ -12,12 +12,12 @@ import pytest
 from bot import doctor, doctor_model
 from bot.findings import Finding, Level
 from bot.settings import Settings
-from models import fetch
+from models import fetch, memory
 from models.errors import ModelUnavailable, WrongModel
 from models.fetch import EMBEDDED
 from models.spec import resolve
 from models.tokenizer import prepare
-from tests.models.tiny_gguf import write_tiny_gguf
+from tests.models.tiny_gguf import HEADS, KV_HEADS, LAYERS, WIDTH, write_tiny_gguf
 
 
 def _model(settings: Settings) -> Finding:
@@ -201,3 +201,25 @@ def test_missing_openmp_runtime_is_an_error_that_names_its_package(
     (found,) = doctor.check_engine(offline)
     assert found.level is Level.ERROR
     assert "apt install libgomp1" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("tokens", "level"), [(2048, Level.OK), (30_000, Level.WARNING), (131_072, Level.ERROR)], ids=str
+)
+def test_attention_cache_is_held_against_the_free_memory(
+    offline: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: int, level: Level
+) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf")
+    a_token = LAYERS * KV_HEADS * 2 * (WIDTH // HEADS) * 2
+    monkeypatch.setattr(memory, "available_bytes", lambda: 64 * 30_000 * a_token + path.stat().st_size)
+    asked = replace(offline, model=str(path), context_tokens=tokens, parallel_streams=64, kv_cache="f16")
+    (found,) = doctor_model.check_memory(asked)
+    assert found.level is level, found
+    assert f"CONTEXT_TOKENS={tokens} x PARALLEL_STREAMS=64" in found.sentence and " GB are free" in found.sentence
+    if level is not Level.OK:
+        assert "Lower CONTEXT_TOKENS" in found.remedy and "KV_CACHE=q8_0" in found.remedy
+
+
+def test_memory_is_not_guessed_at_without_the_model(offline: Settings) -> None:
+    assert doctor_model.check_memory(offline) == []
+    assert doctor_model.check_memory(replace(offline, model="echo")) == []
