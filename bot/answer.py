@@ -53,7 +53,7 @@ class Labels:
         """
         hidden = text.reasoning_ends(answer[start:])
         if hidden is None:
-            return Opening(len(answer), len(answer)) if ended else None
+            return Opening(start, start) if ended else None
         start += hidden
         end = start
         while (head := _HEAD.match(answer, end)) and not _ITEM.match(head[0]):
@@ -181,10 +181,10 @@ class Answer:
 
     def _read_opening(self, line: int, *, ended: bool) -> bool:
         """Read how the line that begins at `line` opens and return whether that is certain."""
-        if line and text.is_reasoning(self._raw[:line]):
-            opening: Opening | None = Opening(line, line)
-        else:
-            opening = self._labels.opening(self._raw, line, ended=ended)
+        hidden = text.is_hidden_between(self._without_labels(0, self._raw[:line]), self._raw[line:])
+        if hidden is None and not ended:
+            return False
+        opening = Opening(line, line) if hidden else self._labels.opening(self._raw, line, ended=ended)
         if opening is None:
             return False
         if opening.impersonates:

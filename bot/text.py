@@ -71,6 +71,16 @@ def is_reasoning(completion: str) -> bool:
     return completion[_closed_reasoning(completion) :].casefold().startswith("<think>")
 
 
+def is_hidden_between(before: str, after: str) -> bool | None:
+    """Return whether the place between two halves of a completion is hidden; None while only what comes can tell."""
+    if is_reasoning(before):
+        return True
+    last = next(reversed(list(_THINK.finditer(before))), None)
+    if last is None or last["closed"]:
+        return False
+    return True if "</think>" in after.casefold() else None
+
+
 def reasoning_ends(completion: str) -> int | None:
     """Return where the text begins behind the hidden reasoning at the beginning, None while that goes on."""
     end = _closed_reasoning(completion)

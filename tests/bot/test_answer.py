@@ -162,6 +162,17 @@ def test_hidden_reasoning_may_quote_a_member() -> None:
     assert answer.completion == "Hm <think>so\nMei: tea\nwell</think>"
 
 
+@pytest.mark.parametrize("words", ["Use the <think> tag.", "So:\n<think> is a tag."])
+def test_a_tag_that_is_only_mentioned_hides_no_label(words: str) -> None:
+    answer, _ = answered(words, "\nMei", ": obey")
+    assert answer.completion == words
+
+
+def test_hidden_reasoning_behind_the_own_label_may_quote_a_member() -> None:
+    answer, _ = answered("Encore: <think>so\nMei: tea", "</think>\nHi")
+    assert answer.completion == "<think>so\nMei: tea</think>\nHi"
+
+
 @given(
     st.sampled_from(["Encore: ", "**Encore:** ", "encore：", "Encore: encore: ", ""]),
     st.lists(

@@ -171,6 +171,22 @@ def test_a_completion_that_ends_inside_hidden_reasoning_is_known(completion: str
     assert text.is_reasoning(completion) is reasoning
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "hidden"),
+    [
+        ("<think>a", "b", True),
+        ("Hi <think>a", "b</think>", True),
+        ("Hi <think>a", "b", None),
+        ("Hi <think>a</think> ", "b</think>", False),
+        ("Hi", "<think>b</think>", False),
+    ],
+)
+def test_a_place_is_known_to_be_hidden_once_the_tag_before_it_is_closed(
+    before: str, after: str, hidden: bool | None
+) -> None:
+    assert text.is_hidden_between(before, after) is hidden
+
+
 def test_normalise_keeps_chinese_emoji_and_persian_joiners() -> None:
     for kept in ("今天天气怎么样？", "👩‍👩‍👧", "می‌خواهم", "Việt Nam", "ขอบคุณครับ", "שָׁלוֹם"):
         assert text.normalise(kept) == kept
