@@ -13,7 +13,7 @@ import aiohttp
 import discord
 from discord import app_commands
 
-from bot.errors import EncoreError, StoreError
+from bot.errors import EncoreError, StoreError, StoreRefused
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,8 @@ def sentence(error: BaseException, what: str) -> str:
             log.warning("%s: %s", what, error)
             return str(error)
     reference = secrets.token_hex(4)
-    log.error("%s failed (reference %s)", what, reference, exc_info=error)
+    foreseen = isinstance(error, StoreError) and not isinstance(error, StoreRefused)  # locked, full or damaged
+    log.error("%s failed (reference %s): %s", what, reference, error, exc_info=None if foreseen else error)
     if isinstance(error, StoreError):
         return f"I can't write to my memory right now; please try again in a moment (reference {reference})."
     return f"That did not work; please try again (reference {reference})."

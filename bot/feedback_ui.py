@@ -60,7 +60,10 @@ def thumb(value: float) -> str:
 
 
 def _told(what: str) -> Callable[[_Callback[_Item]], _Callback[_Item]]:
-    """Tell the member when a callback fails; discord.py would only log it, and Discord show "interaction failed"."""
+    """Tell the member when a callback fails; discord.py would only log it, and Discord show "interaction failed".
+
+    Once it is done, `rated` is dispatched: a vote never waits for what is noted of its rater.
+    """
 
     def decorate(callback: _Callback[_Item]) -> _Callback[_Item]:
         @functools.wraps(callback)
@@ -69,6 +72,8 @@ def _told(what: str) -> Callable[[_Callback[_Item]], _Callback[_Item]]:
                 await callback(item, interaction)
             except Exception as error:
                 await press(interaction, what, error)
+            else:
+                interaction.client.dispatch("rated", interaction)
 
         return wrapped
 
@@ -136,7 +141,10 @@ async def _may_vote(interaction: Interaction, reply_id: int, value: float) -> bo
 
 
 class WhyForm(ui.Modal, title="What was wrong?"):
-    """Ask why a reply was bad and what it should have said; every answer is optional and the vote counts anyway."""
+    """Ask why a reply was bad and what it should have said; every answer is optional and the vote counts anyway.
+
+    It opens before the vote is written, so sending it writes the vote again: that may have failed.
+    """
 
     def __init__(self, reply_id: int) -> None:
         super().__init__(timeout=_FORM_SECONDS)
@@ -168,12 +176,20 @@ class WhyForm(ui.Modal, title="What was wrong?"):
 
     def add_first(self) -> None:
         """Put above the questions what a member reads or chooses first."""
-        self.add_item(ui.TextDisplay("Your 👎 is counted. What follows is up to you; it helps me to do better."))
+        self.add_item(ui.TextDisplay("I am noting your 👎. What follows is up to you; it helps me to do better."))
 
     @_told("the form")
     async def on_submit(self, interaction: Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
-        await self.keep(interaction)
+        if await self.vote(interaction, -1.0):
+            await self.keep(interaction)
+
+    async def vote(self, interaction: Interaction, value: float) -> bool:
+        """Count the vote and return whether it stands; where the reply was deleted meanwhile, say so."""
+        stands: bool = await interaction.client.store.cast_vote(self.reply_id, interaction.user.id, BUTTON, value)
+        if not stands:
+            await tell(interaction, UNKNOWN_REPLY)
+        return stands
 
     async def keep(self, interaction: Interaction) -> None:
         """Keep what was written as a correction, and say so."""
@@ -210,7 +226,8 @@ class RateForm(WhyForm, title=RATE):
     async def on_submit(self, interaction: Interaction) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
         good = self.verdict.values == ["good"]
-        await interaction.client.store.cast_vote(self.reply_id, interaction.user.id, BUTTON, 1.0 if good else -1.0)
+        if not await self.vote(interaction, 1.0 if good else -1.0):
+            return
         if good:
             await tell(interaction, "Counted as 👍; a correction is kept with a 👎 only.")
         else:

@@ -194,10 +194,9 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
         await self._note(member)
 
     @commands.Cog.listener()
-    async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
-        # Buttons and forms: whichever of them rates, who used it is a rater.
-        rates = interaction.type in (discord.InteractionType.component, discord.InteractionType.modal_submit)
-        if rates and isinstance(interaction.user, discord.Member):
+    async def on_rated(self, interaction: discord.Interaction[Any]) -> None:
+        """Whoever used a button or a form that rates is a rater."""
+        if isinstance(interaction.user, discord.Member):
             await self._note(interaction.user, moderates=checks.is_moderator(interaction))
 
     async def _note(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -281,6 +282,59 @@ async def test_failure_is_told_in_one_sentence_with_a_reference(world: World, mo
     assert "reference" in await said(world, await press(world, world.bob, reply, "up"))
 
 
+@pytest.mark.parametrize(("action", "form"), [("up", None), ("down", None), ("down", {"comment": "dull"})])
+async def test_vote_is_written_before_its_rater_is_noted_and_a_failure_told_at_once(
+    world: World, monkeypatch: Any, caplog: pytest.LogCaptureFixture, action: str, form: dict[str, str] | None
+) -> None:
+    reply = await a_reply(world)
+    written: list[str] = []
+    cast, note = world.store.cast_vote, world.store.note_rater
+
+    async def locked(*_: Any) -> bool:
+        written.append("vote")
+        raise StoreBusy("encore.db is locked by another process")
+
+    async def noted(*args: Any, **options: Any) -> None:
+        written.append("rater")
+        await note(*args, **options)
+
+    monkeypatch.setattr(world.store, "cast_vote", locked)
+    monkeypatch.setattr(world.store, "note_rater", noted)
+    pressed = await press(world, world.bob, reply, action)
+    if form is not None:
+        assert "I am noting your 👎." in str(pressed.modal), "the form opens before the vote is written"
+        pressed = await world.submit_modal(world.bob, pressed, form)
+    assert (await said(world, pressed)).startswith("I can't write to my memory right now; please try again")
+    assert set(written) == {"vote"}
+    failures = [record for record in caplog.records if "reference" in record.getMessage()]
+    assert {(record.exc_info, "is locked" in record.getMessage()) for record in failures} == {(None, True)}
+
+    async def works(*args: Any) -> bool:
+        written.append("vote")
+        return await cast(*args)
+
+    written.clear()
+    monkeypatch.setattr(world.store, "cast_vote", works)
+    await press(world, world.bob, reply, action)
+    await world.eventually(lambda: len(written) == 2)
+    assert written == ["vote", "rater"]
+
+
+async def test_form_sent_after_its_vote_was_lost_counts_it(world: World, monkeypatch: Any) -> None:
+    reply = await a_reply(world)
+    with monkeypatch.context() as failing:
+
+        async def locked(*_: Any) -> bool:
+            raise StoreBusy("encore.db is locked by another process")
+
+        failing.setattr(world.store, "cast_vote", locked)
+        shown = await press(world, world.bob, reply, "down")
+        await world.eventually(lambda: shown.followups)
+    assert await votes(world, reply) == {}
+    assert await said(world, await world.submit_modal(world.bob, shown, {})) == "Your 👎 is counted."
+    assert await votes(world, reply) == {world.bob.id: ("button", -1.0)}
+
+
 # ---------------------------------------------------------------------- the form behind 👎
 
 
@@ -332,6 +386,14 @@ async def test_thumb_down_taken_back_takes_its_correction_back(world: World) -> 
     await said(world, await press(world, world.bob, reply, "down"))
     assert (await world.store.counts(world.guild.id)).corrections == 0
     assert await votes(world, reply) == {}
+
+
+async def test_form_of_a_reply_that_was_deleted_meanwhile_claims_no_vote(world: World) -> None:
+    reply = await a_reply(world)
+    shown = await press(world, world.bob, reply, "down")
+    await world.eventually(lambda: votes(world, reply))
+    await world.store.prune_replies(before=time.time() + 1)
+    assert await said(world, await world.submit_modal(world.bob, shown, {"comment": "dull"})) == UNKNOWN_REPLY
 
 
 # ---------------------------------------------------------------------- the same form from a message's menu
