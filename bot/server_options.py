@@ -25,6 +25,7 @@ CHANNELS = frozenset({"unprompted_channel", "moderators_channel"})  # options th
 _CHANNEL = re.compile(r"<#(\d{1,20})>|(\d{15,20})")
 _CUSTOM_EMOJI = re.compile(r"<a?:(\w{2,32}):(\d{15,20})>")
 _SKIN_TONES = {chr(code) for code in range(0x1F3FB, 0x1F400)}
+_PUNCTUATION = frozenset("\u203c\u2049\u2139\u3030\u303d")  # the emoji that Unicode takes for letters or punctuation
 _FLAG_LETTERS = {chr(code) for code in range(0x1F1E6, 0x1F200)}
 _TRUE, _FALSE = {"true", "yes", "on", "1"}, {"false", "no", "off", "0"}
 
@@ -168,7 +169,7 @@ def emoji_of(given: str) -> str:
         return f"{custom[1]}:{custom[2]}"
     plain = "".join(character for character in given if character not in _SKIN_TONES)
     flags = sum(character in _FLAG_LETTERS for character in plain)
-    symbols = sum(unicodedata.category(character) in {"So", "Sm"} for character in plain) - flags
+    symbols = sum(c in _PUNCTUATION or unicodedata.category(c) in {"So", "Sm"} for c in plain) - flags
     is_flag = (flags, symbols) == (2, 0)
     is_symbol = flags == 0 and symbols - plain.count("\u200d") == 1  # a joiner makes two symbols one
     is_keycap = re.fullmatch("[0-9#*]\ufe0f?\u20e3", plain) is not None

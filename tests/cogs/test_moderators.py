@@ -516,14 +516,18 @@ async def test_emoji_of_the_server_is_known_by_its_id(world: World) -> None:
     assert f"<:renamed:{emoji.id}> +3" in _fields(await run(world, "settings show"))["Emoji that count"]
 
 
-@pytest.mark.parametrize("given", ["hello", ":)", "1", "👍 👎", "👍👎", "<@1>", "x👍", "@everyone", "👍" * 20])
+@pytest.mark.parametrize(
+    "given", ["hello", ":)", "1", "👍 👎", "👍👎", "<@1>", "x👍", "@everyone", "👍" * 20, "!\ufe0f", "‼️‼️", "〰️👍"]
+)
 async def test_what_is_no_emoji_is_refused(world: World, given: str) -> None:
     told = (await run(world, "settings emoji", emoji=given, weight=1.0)).content
     assert "use one emoji" in told
     assert await settings(world) == ServerSettings()
 
 
-@pytest.mark.parametrize("given", ["1️⃣", "🏳️‍🌈", "👨‍👩‍👧‍👦", "🇩🇪", "🧑‍⚕️", "✔️", "㊗️"])
+@pytest.mark.parametrize(
+    "given", ["1️⃣", "🏳️‍🌈", "👨‍👩‍👧‍👦", "🇩🇪", "🧑‍⚕️", "✔️", "㊗️", "‼️", "⁉️", "\u2139\ufe0f", "〰️", "〽️", "‼"]
+)
 async def test_emoji_of_every_kind_are_taken(world: World, given: str) -> None:
     await run(world, "settings emoji", emoji=given, weight=1.0)
     assert (await settings(world)).emoji[given] == 1.0
