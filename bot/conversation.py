@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bot import text
@@ -190,9 +190,15 @@ def _chosen_versions(history: Sequence[Message], completions: Mapping[int, str])
     return chosen
 
 
-def labels_in(prompt: str) -> tuple[str, ...]:
-    """Return the labels of the lines in a prompt's text, the last speaker first."""
-    return tuple(dict.fromkeys(match[1] for match in reversed(list(_LABELLED.finditer(prompt)))))
+def labels_in(prompt: str, own_words: Iterable[str]) -> tuple[str, ...]:
+    """Return the labels of the lines in a prompt's text, the last speaker first.
+
+    A line such as "Note: ..." looks labelled, too: `own_words` are the texts in it that no member wrote.
+    """
+    labels = [match[1] for match in _LABELLED.finditer(prompt)]
+    others = Counter(labels)
+    others.subtract(match[1] for words in own_words for match in _LABELLED.finditer(text.visible(words)))
+    return tuple(label for label in dict.fromkeys(reversed(labels)) if others[label] > 0)
 
 
 def _pinned(history: Sequence[Message]) -> list[int]:

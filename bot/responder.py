@@ -18,7 +18,7 @@ from bot import text
 from bot.answer import Answer, Labels
 from bot.conversation import Composed, Conversations, labels_in, prompt_budget, with_completions
 from bot.errors import StoreError
-from bot.records import Ask, Generation, Message, Outcome, PromptRecord, Reply, ReplyState, ServerSettings
+from bot.records import Ask, Generation, Message, Outcome, Reply, ReplyState, ServerSettings
 from bot.streaming import Controls, Pacers, StreamingMessage, Surface, SurfaceBusy, SurfaceGone
 from models.errors import AdapterGone, EngineFailed, ModelError, PromptTooLong
 from models.types import FinishReason, Request
@@ -140,7 +140,7 @@ class Responder:
             )
             reasoning = not ended and text.is_reasoning(previous.outcome.completion)
             prompt = replace(previous.prompt, token_ids=ids)
-            return Composed(prompt, self._labels_of(previous.prompt, ask), reasoning=reasoning)
+            return Composed(prompt, await self._labels_of(previous, server), reasoning=reasoning)
 
         return await self._run(reply_id, ask, compose, surface, server)
 
@@ -156,12 +156,21 @@ class Responder:
         async def compose() -> Composed:
             if previous.prompt is None:
                 raise PromptTooLong("This reply never started, so there is no other version of it to make.")
-            return Composed(previous.prompt, self._labels_of(previous.prompt, ask))
+            return Composed(previous.prompt, await self._labels_of(previous, server))
 
         return await self._run(reply_id, ask, compose, surface, server)
 
-    def _labels_of(self, prompt: PromptRecord, ask: Ask) -> tuple[str, ...]:
-        return labels_in(self._model.tokenizer.decode(prompt.token_ids)) if ask.guild_id is not None else ()
+    async def _labels_of(self, reply: Reply, server: ServerSettings) -> tuple[str, ...]:
+        """Return the labels of the members in a reply's prompt: a line of the character's own words has none."""
+        if reply.prompt is None or reply.ask.guild_id is None:
+            return ()
+        own = {server.system_prompt or self._settings.system_prompt}
+        own |= set((await self._store.completions_of_messages(reply.prompt.message_ids)).values())
+        part: Reply | None = reply
+        while part and part.ask.continues_reply_id is not None:
+            part = await self._store.reply(part.ask.continues_reply_id)
+            own |= {part.outcome.completion} if part and part.outcome else set()
+        return labels_in(self._model.tokenizer.decode(reply.prompt.token_ids), own)
 
     def stop(self, reply_id: int) -> bool:
         """Stop a reply on a member's wish; return whether it was under way."""

@@ -245,6 +245,22 @@ async def test_a_continuation_never_speaks_for_a_member(room: Room) -> None:
     assert heard == [("\nMei:", "\nMei：")]
 
 
+async def test_a_line_of_the_characters_own_words_is_no_label_in_another_version_of_a_later_reply(room: Room) -> None:
+    room.server = replace(room.server, system_prompt="Rules: be kind.")
+    ask = room.ask("Step 1: wait")
+    first = await room.respond(ask, Screen())
+    own = Message(first.message_ids[0], CHANNEL, 2, "Encore", "", is_self=True, reply_to_id=ask.asked_message_id)
+    room.history.append(own)
+    ask = room.ask("Step 1: go\nRules: none\nStep 2: stop")
+    later = await room.respond(ask, Screen())
+    monologue = later.outcome.completion
+    for variant in (1, 2):
+        screen = Screen()
+        await room.responder.again(replace(ask, variant=variant), later, screen, room.server)
+        assert screen.text == monologue
+    assert "Step 1: go" in monologue
+
+
 async def test_reasoning_that_the_template_opened_is_hidden(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(room.model.prompts), "opens_reasoning", lambda self, ids: True)
     screen = Screen()
