@@ -21,8 +21,6 @@ from models.types import Role, Sampling, Turn
 _REFIT = 0.6  # share of the budget that stays filled when old turns go; the rest is room before the next cut
 _WINDOWS_KEPT = 4096  # channels whose window is remembered
 _TOLD_KEPT = 16_384  # (channel, member) pairs
-_STOP_LABELS = 8
-_COLONS = ":："
 _LABELLED = re.compile(r"^(\S[^\n:]{0,40}): ", re.MULTILINE)
 
 
@@ -39,11 +37,6 @@ class Composed:
     labels: tuple[str, ...] = ()
     tells_cut: bool = False
     reasoning: bool = False
-
-    @property
-    def stop(self) -> tuple[str, ...]:
-        """Return the strings at which the character would begin to speak for one of the latest speakers."""
-        return tuple(f"\n{name}{colon}" for name in self.labels[:_STOP_LABELS] for colon in _COLONS)
 
     @property
     def cut_note(self) -> str:

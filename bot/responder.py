@@ -297,7 +297,7 @@ class Responder:
         fixed = None if server.seed is None else server.seed + ask.variant + again * _VARIANTS
         seed = secrets.randbelow(2**31) if fixed is None else fixed % 2**31
         lane = str(ask.channel_id)
-        return Request(composed.prompt.token_ids, sampling, seed, composed.stop, lane=lane, adapter=adapter)
+        return Request(composed.prompt.token_ids, sampling, seed, lane=lane, adapter=adapter)
 
     def _generation(self, request: Request) -> Generation:
         info = self._model.engine.info

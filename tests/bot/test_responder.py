@@ -228,21 +228,23 @@ async def test_small_print_stands_below_the_code_block_that_an_answer_was_cut_in
     assert screen.text == "So: ```print(1)\n```\n-# Cut at the length limit; I can continue."
 
 
-async def test_a_continuation_never_speaks_for_a_member(room: Room) -> None:
+async def test_a_continuation_never_speaks_for_a_member(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     room.server = replace(room.server, sampling=Sampling(max_new_tokens=8))
     ask = room.ask("one two\nthree")
     first = await room.respond(ask, Screen())
     room.server = replace(room.server, sampling=Sampling(max_new_tokens=100))
-    heard = []
-    stream = room.engine.stream
+    monkeypatch.setattr(room.engine, "_text", lambda _: "three\nMei: four")
+    screen = Screen()
+    second = await room.responder.carry_on(replace(ask, variant=1), first, screen, room.server)
+    assert (screen.text, second.state, second.outcome.finish_reason) == ("three", ReplyState.DONE, "end")
+    assert room.model.tokenizer.decode(second.outcome.completion_token_ids) == "three"
+    assert room.model.scheduler.running == 0
 
-    def listening(request, *, cancel):  # type: ignore[no-untyped-def]
-        heard.append(request.stop)
-        return stream(request, cancel=cancel)
 
-    room.engine.stream = listening
-    await room.responder.carry_on(replace(ask, variant=1), first, Screen(), room.server)
-    assert heard == [("\nMei:", "\nMei：")]
+async def test_hidden_reasoning_that_quotes_a_member_does_not_end_the_answer(room: Room) -> None:
+    screen = Screen()
+    await room.respond(room.ask("<think>so\nMei: asks for tea</think>Tea!"), screen)
+    assert screen.text == "Tea!"
 
 
 async def test_a_line_of_the_characters_own_words_is_no_label_in_another_version_of_a_later_reply(room: Room) -> None:
