@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument(
         "--host",
+        type=_host,
         default="127.0.0.1",
         metavar="ADDRESS",
         help="address to listen on; any but the default lets others on your network join (default: %(default)s)",
@@ -167,6 +168,12 @@ def _folder(text: str) -> Path:
         return folder(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _host(text: str) -> str:
+    if not text.strip():  # it would mean every address
+        raise argparse.ArgumentTypeError("use 127.0.0.1, or 0.0.0.0 for every address of this machine")
+    return text.strip()
 
 
 def _port(text: str) -> int:

@@ -109,7 +109,10 @@ async def _demo(options: argparse.Namespace, settings: Settings) -> None:
     # Whoever pressed "Run a night" waits for it, so it may have all that there is.
     settings = replace(settings, night_threads=max(settings.night_threads, usable_cores()[0]))
     if not _is_this_machine(options.host):
-        tell(f"Warning: with --host {options.host} whoever on your network learns the address can join the demo.")
+        tell(
+            f"Warning: with --host {options.host} whoever on your network learns the address can join the demo. "
+            "Other machines open it at this machine's own address, not at 127.0.0.1."
+        )
     from bot.composition import NightOptions
 
     # The members' ids are SimCord's and say nothing of the age of an account.

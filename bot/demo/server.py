@@ -108,7 +108,8 @@ class DemoServer:
             await self._runner.cleanup()
             raise
         port = self._runner.addresses[0][1]
-        shown = f"[{self._host}]" if ":" in self._host else self._host
+        host = _opening(self._host)
+        shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{port}/{self._key}/"
         self._world.backend.watchers.append(self._note)
         self._follower = asyncio.create_task(self._follow_facts())
@@ -281,6 +282,15 @@ async def _deliver(session: Session, socket: web.WebSocketResponse) -> None:
         log.exception("The demo page could not be kept up to date")
     finally:
         await socket.close()
+
+
+def _opening(host: str) -> str:
+    """Return the address at which a browser here opens what listens on `host`: none opens "every address"."""
+    with suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        if address.is_unspecified:
+            return HOST if address.version == 4 else "::1"
+    return host
 
 
 def _is_address(host: str) -> bool:

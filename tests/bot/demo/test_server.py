@@ -11,6 +11,7 @@ from typing import Any, Self
 import aiohttp
 import pytest
 
+from bot.demo import server
 from bot.demo.server import DemoServer, Facts, serve
 from bot.demo.world import LiveWorld
 from tests.bot.demo.toy import ToyBot
@@ -152,6 +153,13 @@ async def test_host_name_that_it_listens_on_is_accepted(host: str, monkeypatch: 
         for other in ("my-pc", "other.local", "x.my-pc.local", "my-pc.local.evil.example", "my-pc.local; x"):
             assert await door.status(Host=other) == 403
         assert await door.status(Host=own, Origin="http://other.local") == 403
+
+
+async def test_address_told_for_every_address_is_one_that_opens() -> None:
+    async with Door(ToyBot(), host="0.0.0.0") as door:
+        assert door.url.startswith("http://127.0.0.1:")
+        assert await door.status() == 200
+    assert (server._opening("::"), server._opening("::1"), server._opening("my-pc")) == ("::1", "::1", "my-pc")
 
 
 async def test_host_name_that_it_does_not_listen_on_is_refused(door: Door) -> None:
