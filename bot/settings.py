@@ -26,6 +26,9 @@ DEFAULT_SYSTEM_PROMPT = (
     "Answer the last message in a few sentences, in its language."
 )
 
+# Half of it is the reply's: the default system prompt leaves some 190 tokens of the rest for what is said.
+LEAST_CONTEXT_TOKENS = 512
+
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 
 
@@ -127,7 +130,9 @@ class Settings:
     model: str = _setting(
         "embedded", "`embedded`, a path to a GGUF file, or `owner/repo/file.gguf` on the Hugging Face hub"
     )
-    context_tokens: int = _setting(2048, "context of one conversation in tokens", _integer(256, 131072))
+    context_tokens: int = _setting(
+        2048, "context of one conversation in tokens", _integer(LEAST_CONTEXT_TOKENS, 131072)
+    )
     parallel_streams: int = _setting(4, "replies generated at once", _integer(1, 64))
     queue_limit: int = _setting(64, "requests that may wait; further ones are told to try again", _integer(1, 10000))
     threads: int = _setting(0, "CPU threads for generation (0 = one a physical core)", _integer(0, 512))

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from bot.conversation import prompt_budget
 from bot.errors import SettingsError
-from bot.settings import Settings, load, variable
+from bot.settings import DEFAULT_SYSTEM_PROMPT, LEAST_CONTEXT_TOKENS, Settings, load, variable
+from models.prompt import PromptBuilder
+from models.spec import resolve
+from models.tokenizer import prepare
+from models.types import Role, Sampling, Turn
 
 _NONE = Path("no-such.env")
 
@@ -46,7 +51,7 @@ def test_chinese_and_quoted_text_come_through(tmp_path: Path) -> None:
     ("name", "given", "expected"),
     [
         ("DATA_DIR", "/srv/encore", Path("/srv/encore")),
-        ("CONTEXT_TOKENS", "256", 256),
+        ("CONTEXT_TOKENS", "512", 512),
         ("PARALLEL_STREAMS", "64", 64),
         ("EDIT_INTERVAL_SECONDS", "0", 0.0),
         ("EDIT_INTERVAL_SECONDS", "1.5", 1.5),
@@ -64,8 +69,8 @@ def test_good_values_are_read(name: str, given: str, expected: object) -> None:
 @pytest.mark.parametrize(
     ("name", "given", "remedy"),
     [
-        ("CONTEXT_TOKENS", "255", "a whole number from 256 to 131072"),
-        ("CONTEXT_TOKENS", "2048.0", "a whole number from 256 to 131072"),
+        ("CONTEXT_TOKENS", "511", "a whole number from 512 to 131072"),
+        ("CONTEXT_TOKENS", "2048.0", "a whole number from 512 to 131072"),
         ("PARALLEL_STREAMS", "0", "a whole number from 1 to 64"),
         ("THREADS", "-1", "a whole number from 0 to 512"),
         ("EDIT_INTERVAL_SECONDS", "nan", "a number from 0 to 60"),
@@ -149,3 +154,11 @@ def test_data_folder_that_is_a_link_to_nothing_is_refused(tmp_path: Path) -> Non
     for given in ("link", "link/data"):
         with pytest.raises(SettingsError, match="DATA_DIR: .*link is a link to nothing"):
             load({"DATA_DIR": str(tmp_path / given)}, env_file=_NONE)
+
+
+def test_shortest_context_leaves_room_for_what_is_said(embedded_cache: Path) -> None:
+    prompts = PromptBuilder(prepare(resolve("embedded", embedded_cache), embedded_cache))
+    budget = prompt_budget(LEAST_CONTEXT_TOKENS, Sampling())
+    said = Turn(Role.USER, "Mei: " + "and what is the weather like in Shanghai today? " * 15)
+    prompt = prompts.build(DEFAULT_SYSTEM_PROMPT, [said], budget=budget, refit=budget)
+    assert len(prompt.token_ids) <= budget
