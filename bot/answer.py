@@ -143,7 +143,7 @@ class Answer:
     @property
     def presentable(self) -> str:
         """Return what may be shown: nothing of a line while it could still begin with a label."""
-        return self.completion if self._line is None else self._without_labels(0, self._raw[: self._line]).rstrip()
+        return self._without_labels(0, self._raw[: self._line]).rstrip()
 
     @property
     def finish_reason(self) -> FinishReason | None:
