@@ -19,7 +19,7 @@ import aiohttp
 from dotenv import dotenv_values
 
 from bot.database import check_place
-from bot.doctor_model import check_engine, check_memory, check_model, existing, model_that_is_there
+from bot.doctor_model import check_engine, check_memory, check_model, check_prompt, existing, model_that_is_there
 from bot.doctor_nights import night_sentences
 from bot.encryption import Encryption, disk_encryption
 from bot.errors import StoreError
@@ -60,6 +60,7 @@ async def examine(settings: Settings, *, env_file: Path = Path(".env")) -> list[
     found += await asyncio.to_thread(check_model, settings)
     found += await asyncio.to_thread(check_engine, settings)
     found += await asyncio.to_thread(check_memory, settings)
+    found += await asyncio.to_thread(check_prompt, settings)
     found += await asyncio.to_thread(check_nights, settings, shutil.disk_usage(base).free)
     found.append(check_training(settings))
     found.append(check_disk(shutil.disk_usage(base).free))

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from bot.conversation import prompt_budget
 from bot.findings import Finding, Level
 from bot.settings import Settings
 from models import fetch, memory, spec
@@ -17,6 +18,7 @@ from models.errors import ModelUnavailable
 from models.gguf_header import read_header
 from models.prompt import PromptBuilder
 from models.tokenizer import prepare
+from models.types import Sampling
 
 _MEGABYTE, _GIGABYTE = 10**6, 10**9
 _TIGHT = 0.9  # of the free memory: what training and the system's own caches need comes on top
@@ -78,6 +80,24 @@ def check_memory(settings: Settings) -> list[Finding]:
     if cache + found.path.stat().st_size > _TIGHT * free:
         return [Finding("memory", Level.WARNING, f"{sentence}, for the model itself as well.", remedy)]
     return [Finding("memory", Level.OK, f"{sentence}.")]
+
+
+def check_prompt(settings: Settings) -> list[Finding]:
+    """Check that SYSTEM_PROMPT leaves room for messages, once the model's tokenizer is there to count. Blocks."""
+    found = model_that_is_there(settings)
+    if found is None or (found.path and not _tokenizer_is_kept(found.sha256, settings.models_dir)):
+        return []
+    try:
+        tokenizer = prepare(found, settings.models_dir)
+    except ModelUnavailable:  # check_model says so
+        return []
+    tokens = len(tokenizer.encode_text(settings.system_prompt))
+    fit = prompt_budget(settings.context_tokens, Sampling()) // 2  # what a server's own prompt may take, too
+    if tokens <= fit:
+        return []
+    sentence = f"SYSTEM_PROMPT takes {tokens:,} tokens and {fit:,} fit beside messages and answers."
+    remedy = f"Shorten it, or raise CONTEXT_TOKENS ({settings.context_tokens})."
+    return [Finding("prompt", Level.WARNING, sentence, remedy)]
 
 
 def _embedded(cache: Path) -> Finding:

@@ -11,7 +11,7 @@ import pytest
 
 from bot import doctor, doctor_model
 from bot.findings import Finding, Level
-from bot.settings import Settings
+from bot.settings import LEAST_CONTEXT_TOKENS, Settings
 from models import fetch, memory
 from models.errors import ModelUnavailable, WrongModel
 from models.fetch import EMBEDDED
@@ -223,3 +223,26 @@ def test_attention_cache_is_held_against_the_free_memory(
 def test_memory_is_not_guessed_at_without_the_model(offline: Settings) -> None:
     assert doctor_model.check_memory(offline) == []
     assert doctor_model.check_memory(replace(offline, model="echo")) == []
+
+
+async def test_system_prompt_that_leaves_no_room_is_found(offline: Settings) -> None:
+    long = replace(offline, model="echo", context_tokens=512, system_prompt="x" * 129)  # a byte a token: 129 of 256
+    (found,) = [found for found in await doctor.examine(long) if found.check == "prompt"]
+    assert found.level is Level.WARNING
+    assert "takes 129 tokens and 128 fit" in found.sentence and "CONTEXT_TOKENS (512)" in found.remedy
+    assert doctor_model.check_prompt(replace(long, system_prompt="x" * 128)) == []
+
+
+def test_system_prompt_is_not_counted_without_the_models_tokenizer(offline: Settings, tmp_path: Path) -> None:
+    model = str(write_tiny_gguf(tmp_path / "tiny.gguf"))
+    assert doctor_model.check_prompt(replace(offline, model=model, system_prompt="x" * 9999)) == []
+    assert not (offline.models_dir / "tokenizers").exists()
+
+
+def test_default_system_prompt_fits_the_shortest_context(offline: Settings, embedded_cache: Path) -> None:
+    offline.data_dir.mkdir()
+    offline.models_dir.symlink_to(embedded_cache)
+    shortest = replace(offline, context_tokens=LEAST_CONTEXT_TOKENS)
+    assert doctor_model.check_prompt(shortest) == []
+    (found,) = doctor_model.check_prompt(replace(shortest, system_prompt="be kind " * 200))
+    assert found.level is Level.WARNING
