@@ -150,9 +150,10 @@ class Promotion:
             if needed(before) & stale:
                 await self._serve_without(stale)
                 self.verdict = None
-            for name in stale:
-                self._served_until.pop(name, None)
-            if self._engine is not None and stale & set(self._engine.adapters):
+            # What was pruned may be loaded still, and nobody can say any more what it learned from.
+            kept = set(await asyncio.to_thread(self._adapters.names)) - stale
+            self._served_until = {name: at for name, at in self._served_until.items() if name in kept}
+            if self._engine is not None and not set(self._engine.adapters) <= kept:
                 await self._engine.swap(await asyncio.to_thread(self._paths, needed(self.serving)))
             failures = []
             for name in sorted(stale):
