@@ -13,7 +13,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from models.engines.cores import control_groups
-from models.gguf_header import GgufHeader
+from models.errors import ModelUnavailable
+from models.gguf_header import DamagedGguf, GgufHeader, NotGguf, read_header
 
 _ROOT = Path("/")
 _ELEMENT_BYTES = {"q8_0": Fraction(34, 32), "f16": Fraction(2)}  # q8_0: blocks of 32 with a scale of two bytes
@@ -36,6 +37,20 @@ def attention_cache_bytes(header: GgufHeader, tokens: int, kv_cache: str) -> int
     kv_heads = number("attention.head_count_kv") or heads
     lengths = sum(number(f"attention.{part}_length") or width // heads for part in ("key", "value"))
     return int(layers * kv_heads * lengths * tokens * _ELEMENT_BYTES[kv_cache])
+
+
+def require_room(path: Path, tokens: int, kv_cache: str) -> None:
+    """Raise ModelUnavailable where the attention cache plainly can't fit: the system would end the process."""
+    try:
+        needed, free = attention_cache_bytes(read_header(path), tokens, kv_cache), available_bytes()
+    except (NotGguf, DamagedGguf, OSError):  # llama.cpp says so
+        return
+    if needed is not None and free is not None and needed > free:
+        smaller = ", or set KV_CACHE=q8_0" if kv_cache == "f16" else ""
+        raise ModelUnavailable(
+            f"The attention cache for {tokens:,} tokens ({kv_cache}) takes {needed / 10**9:,.1f} GB of memory, and "
+            f"{free / 10**9:,.1f} GB are free; lower CONTEXT_TOKENS or PARALLEL_STREAMS{smaller}."
+        )
 
 
 def available_bytes(root: Path = _ROOT) -> int | None:

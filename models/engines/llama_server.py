@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import AdapterRefused, ModelUnavailable
+from models.memory import require_room
 
 # Prompts are read in steps of so many tokens a thread (a tenth of a second on a small model): a cancel takes effect,
 # and the other streams get their next token, between two steps.
@@ -48,6 +49,7 @@ def open_server(
     """
     if path is None or not path.is_file():
         raise ModelUnavailable(f"There is no model file {path}; set MODEL to a GGUF file or to `embedded`.")
+    require_room(path, context_tokens * slots, kv_cache)
     xllamacpp = bindings()
     params = xllamacpp.CommonParams()
     params.model.path = str(path)

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from models import memory
+from models.engines.llama_cpp import LlamaCppEngine
+from models.errors import ModelUnavailable
 from models.gguf_header import GgufHeader, read_header
 from models.memory import attention_cache_bytes, available_bytes
+from models.spec import resolve
 from tests.models.tiny_gguf import HEADS, KV_HEADS, LAYERS, WIDTH, write_tiny_gguf
 
 
@@ -59,3 +63,17 @@ def test_machine_that_does_not_tell_is_not_guessed(tmp_path: Path) -> None:
 
 def test_this_machine_tells() -> None:
     assert (available_bytes() or 0) > 2**26
+
+
+async def test_cache_that_cannot_fit_is_told_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf")
+    spec = resolve(str(path), tmp_path)
+    needed = attention_cache_bytes(read_header(path), 2 * 512, "f16")
+    assert needed
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed - 1)
+    with pytest.raises(ModelUnavailable, match="1,024 tokens .* GB are free; lower CONTEXT_TOKENS"):
+        await LlamaCppEngine.open(spec, context_tokens=512, slots=2, threads=1, kv_cache="f16")
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed)
+    await (await LlamaCppEngine.open(spec, context_tokens=512, slots=2, threads=1, kv_cache="f16")).aclose()
