@@ -18,10 +18,11 @@ _NIGHT_COLUMNS = (
     " sentences, warnings, figures"
 )
 _FROZEN = "learning_frozen"  # its name in the meta table
-# Discord's members have to agree, also to the use of a reaction in a rating room; the demo's and an import's needn't,
-# but whoever refused does so everywhere.
+# Discord's members have to agree, also to the use of a reaction in a rating room; the demo's, an import's and the
+# operator in the terminal (who is in no server) needn't, but whoever refused does so everywhere.
 _MAY_TEACH = """({member} NOT IN (SELECT member_id FROM refusing)
-            AND (provenance IN ('demo', 'import') OR {member} IN (SELECT member_id FROM consenting)))"""
+            AND (provenance IN ('demo', 'import') OR (provenance = 'operator' AND guild_id = 0)
+                OR {member} IN (SELECT member_id FROM consenting)))"""
 
 
 def _may_teach(member: str) -> str:

@@ -127,6 +127,23 @@ async def test_what_never_came_from_discord_needs_no_consent_but_a_refusal_count
     assert (await collected(store)).snapshot.replies == ()
 
 
+async def test_operator_in_the_terminal_teaches_without_agreeing_to_it(store: Store) -> None:
+    """A terminal has no /consent; it is in no server, which a rating room always is."""
+    operator = 1
+    reply = await ended_reply(store, provenance=Provenance.OPERATOR, guild_id=None, author_id=operator)
+    await vote(store, reply, operator)
+    await store.label_gold(reply, True, operator)
+    snapshot = (await collected(store)).snapshot
+    assert [vote.rater_id for vote in snapshot.votes] == [operator]
+    assert snapshot.gold == {reply: True}
+
+
+async def test_discords_direct_messages_are_no_terminal(store: Store) -> None:
+    reply = await ended_reply(store, provenance=Provenance.DISCORD, guild_id=None, author_id=MEI)
+    await vote(store, reply, MEI)
+    assert (await collected(store, permitted=True)).snapshot.replies == ()
+
+
 # ---------------------------------------------------------------------- no other way
 
 
