@@ -103,7 +103,7 @@ class PrivacyQueries:
         found = await self._database.read(
             "WITH members AS (SELECT member_id FROM replies WHERE provenance = 'discord'"
             " UNION SELECT ratings.member_id FROM ratings JOIN replies ON id = reply_id"
-            " WHERE provenance IN ('discord', 'operator'))"
+            " WHERE provenance = 'discord' OR (provenance = 'operator' AND guild_id <> 0))"
             " SELECT (SELECT count(*) FROM members),"
             " (SELECT count(*) FROM members WHERE member_id IN (SELECT member_id FROM consenting)),"
             " (SELECT count(*) FROM optouts)"

@@ -136,6 +136,7 @@ async def test_operator_in_the_terminal_teaches_without_agreeing_to_it(store: St
     snapshot = (await collected(store)).snapshot
     assert [vote.rater_id for vote in snapshot.votes] == [operator]
     assert snapshot.gold == {reply: True}
+    assert (await store.coverage()).members == 0, "of Discord's members"
 
 
 async def test_discords_direct_messages_are_no_terminal(store: Store) -> None:
