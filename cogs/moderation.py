@@ -10,11 +10,12 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import discord
-from discord import app_commands, ui
+from discord import app_commands
 from discord.ext import commands
 
 from bot import case_ui, checks
-from bot.error_handler import press, tell
+from bot.confirm import CONFIRM_SECONDS, Confirm
+from bot.error_handler import tell
 from bot.notices import as_embed
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ _MINUTES = {10: "10 minutes", 60: "an hour", 1440: "a day", 10_080: "a week"}
 _LONGEST_MUTE = 525_600  # minutes: a year
 _MOST_PURGED = 100
 _LOOKED_THROUGH = 1000  # messages of a channel among which the bot's own are looked for
-_CONFIRM_SECONDS = 120.0
 _MOST_AUDITED, _USUAL_AUDITED = 50, 20
 _AUDIT_TEXT = 4000  # characters; an embed holds 4096
 _LINE = 300  # characters of one entry
@@ -48,7 +48,7 @@ class Moderation(commands.Cog):
         default_permissions=discord.Permissions(manage_guild=True),
     )
 
-    def __init__(self, bot: EncoreBot, *, confirm_seconds: float = _CONFIRM_SECONDS) -> None:
+    def __init__(self, bot: EncoreBot, *, confirm_seconds: float = CONFIRM_SECONDS) -> None:
         self.bot = bot
         self._confirm_seconds = confirm_seconds
 
@@ -122,14 +122,19 @@ class Moderation(commands.Cog):
     async def purge(self, interaction: Interaction, count: app_commands.Range[int, 1, _MOST_PURGED]) -> None:
         await interaction.response.defer(ephemeral=True)
         many = "my newest message" if count == 1 else f"my newest {count} messages"
-        view = _Confirm(self, count, self._confirm_seconds)
+        view = Confirm(
+            interaction,
+            lambda press: self._purge(press, count),
+            yes="Delete them",
+            no="Keep them",
+            moderators=True,
+            seconds=self._confirm_seconds,
+        )
         told = f"This deletes {many} in this channel, for everyone. It can't be undone."
-        view.question = await interaction.followup.send(told, view=view, ephemeral=True, wait=True)
+        await interaction.followup.send(told, view=view, ephemeral=True)
 
-    async def purge_now(self, interaction: discord.Interaction[Any], count: int) -> None:
-        """Delete the bot's newest messages in the channel where a moderator confirmed it."""
-        await self.interaction_check(interaction)  # who no longer moderates can't confirm what they asked for
-        await interaction.response.defer(ephemeral=True, thinking=True)
+    async def _purge(self, interaction: discord.Interaction[Any], count: int) -> str:
+        """Delete the bot's newest messages in the channel where a moderator confirmed it, and say how many."""
         channel = interaction.channel
         deleted = 0
         try:
@@ -142,13 +147,12 @@ class Moderation(commands.Cog):
                         await message.delete()
                         deleted += 1
         except discord.Forbidden:
-            await tell(interaction, "I lack Read Message History here, so I can't find my messages; grant it first.")
-            return
+            return "I lack Read Message History here, so I can't find my messages; grant it first."
         finally:
             if deleted:
                 detail = {"channel_id": interaction.channel_id, "messages": deleted}
                 await self.bot.store.add_audit(interaction.guild_id, interaction.user.id, "mod purge", detail)
-        await tell(interaction, f"I deleted {deleted} of my messages." if deleted != 1 else "I deleted 1 message.")
+        return f"I deleted {deleted} of my messages." if deleted != 1 else "I deleted 1 message."
 
     # ------------------------------------------------------------------ audit
 
@@ -191,40 +195,6 @@ class Moderation(commands.Cog):
         frozen = await self.bot.store.learning_frozen()
         rest = "Learning stays frozen; /training unfreeze ends that." if frozen else "I learn at night again."
         await tell(interaction, f"Unlocked: I answer and post here again. {rest}")
-
-
-class _Confirm(ui.View):
-    """Whether a moderator really wants the messages deleted."""
-
-    def __init__(self, cog: Moderation, count: int, seconds: float) -> None:
-        super().__init__(timeout=seconds)
-        self._cog = cog
-        self._count = count
-        self.question: discord.WebhookMessage | None = None
-
-    @ui.button(label="Delete them", style=discord.ButtonStyle.danger)
-    async def confirm(self, interaction: discord.Interaction[Any], button: ui.Button[Any]) -> None:
-        self.stop()
-        await self._cog.purge_now(interaction, self._count)
-        await self._close("Done.")
-
-    @ui.button(label="Keep them")
-    async def keep(self, interaction: discord.Interaction[Any], button: ui.Button[Any]) -> None:
-        self.stop()
-        await interaction.response.edit_message(content="Nothing was deleted.", view=None)
-
-    async def on_timeout(self) -> None:
-        await self._close("Nothing was deleted: there was no answer in time.")
-
-    async def _close(self, told: str) -> None:
-        if self.question is not None:
-            try:
-                await self.question.edit(content=told, view=None)
-            except discord.HTTPException as error:
-                log.info("a question for confirmation stays open: %s", error)
-
-    async def on_error(self, interaction: discord.Interaction[Any], error: Exception, item: ui.Item[Any], /) -> None:
-        await press(interaction, "/mod purge", error)
 
 
 def _entry(entry: AuditEntry) -> str:

@@ -17,6 +17,7 @@ from discord import app_commands, ui
 from discord.ext import commands
 
 from bot import checks
+from bot.confirm import Confirm
 from bot.error_handler import press, tell
 from bot.errors import EncoreError
 from bot.privacy.notice import privacy_text, receipt_text
@@ -33,7 +34,6 @@ else:
 log = logging.getLogger(__name__)
 
 _COLOUR = discord.Colour.from_rgb(122, 92, 214)
-_CONFIRM_SECONDS = 120.0
 _LARGEST_FILE = 8 * 2**20  # bytes; every server takes that
 GIVEN = "Thank you: from now on your ratings may teach me, and your words where that is allowed. /privacy has the rest."
 STANDS = "You agreed already; /consent withdraw takes it back."
@@ -152,9 +152,8 @@ class Privacy(commands.Cog):
             "This deletes my replies to you, your ratings and corrections, and what I learned from them. It can't be "
             "undone. /mydata export first, if you want a copy."
         )
-        view = _Confirm(self)
+        view = Confirm(interaction, self._delete, yes="Delete everything", no="Keep it", moderators=False)
         await interaction.response.send_message(told, view=view, ephemeral=True)
-        view.asked = interaction
 
     @mydata.command(description="Have me read, answer and keep nothing of yours from now on")
     async def optout(self, interaction: Interaction) -> None:
@@ -179,10 +178,9 @@ class Privacy(commands.Cog):
             )
         await tell(interaction, told)
 
-    async def forget(self, interaction: Interaction) -> None:
-        """Delete, and answer with the receipt; the store's failures are told by the caller."""
-        await interaction.response.defer(ephemeral=True)
-        await tell(interaction, receipt_text(await self._forget.delete(interaction.user.id)))
+    async def _delete(self, interaction: discord.Interaction[Any]) -> str:
+        """Delete what is held of who confirmed it, and answer with the receipt."""
+        return receipt_text(await self._forget.delete(interaction.user.id))
 
 
 class _ConsentButtons(ui.View):
@@ -202,36 +200,3 @@ class _ConsentButtons(ui.View):
 
     async def on_error(self, interaction: discord.Interaction[Any], error: Exception, item: ui.Item[Any], /) -> None:
         await press(interaction, "the consent", error)
-
-
-class _Confirm(ui.View):
-    """Whether a member really wants all deleted."""
-
-    def __init__(self, cog: Privacy) -> None:
-        super().__init__(timeout=_CONFIRM_SECONDS)
-        self._cog = cog
-        self.asked: Interaction | None = None
-
-    @ui.button(label="Delete everything", style=discord.ButtonStyle.danger)
-    async def confirm(self, interaction: discord.Interaction[Any], button: ui.Button[Any]) -> None:
-        self.stop()
-        await self._cog.forget(interaction)
-        await self._close("Deleted.")
-
-    @ui.button(label="Keep it")
-    async def keep(self, interaction: discord.Interaction[Any], button: ui.Button[Any]) -> None:
-        self.stop()
-        await interaction.response.edit_message(content="Nothing was deleted.", view=None)
-
-    async def on_timeout(self) -> None:
-        await self._close("Nothing was deleted: there was no answer for two minutes.")
-
-    async def _close(self, told: str) -> None:
-        if self.asked is not None:
-            try:
-                await self.asked.edit_original_response(content=told, view=None)
-            except discord.HTTPException as error:
-                log.info("a question for confirmation stays open: %s", error)
-
-    async def on_error(self, interaction: discord.Interaction[Any], error: Exception, item: ui.Item[Any], /) -> None:
-        await press(interaction, "/mydata delete", error)

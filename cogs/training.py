@@ -7,7 +7,6 @@ answer is for the asker's eyes only; what concerns all moderators is posted in t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,8 +16,8 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot import checks, night_cards
+from bot.confirm import CONFIRM_SECONDS, Confirm
 from bot.deleted_channels import ForgetsChannels
-from bot.error_handler import press
 from bot.errors import EncoreError, StoreError
 from bot.learning_records import Cause
 from bot.night_cards import BASE
@@ -56,14 +55,14 @@ class Training(
         nightly: Nightly,
         *,
         edit_seconds: float = 4.0,
-        confirm_seconds: float = 120.0,
+        confirm_seconds: float = CONFIRM_SECONDS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.bot = bot
         self._nightly = nightly
         self._notices = Notices(bot, bot.store)
         self.shift = NightShift(nightly, self._notices, edit_seconds=edit_seconds, sleep=sleep)
-        self.confirm_seconds = confirm_seconds
+        self._confirm_seconds = confirm_seconds
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def cog_load(self) -> None:
@@ -139,7 +138,15 @@ class Training(
             return
         serving = (await self._nightly.status()).serving
         question = night_cards.rollback_question(serving, to)
-        await interaction.followup.send(question, view=_Confirm(self, interaction, to), ephemeral=True)
+        view = Confirm(
+            interaction,
+            lambda press: self._roll_back(press, to),
+            yes="Roll back",
+            no="Leave it",
+            moderators=True,
+            seconds=self._confirm_seconds,
+        )
+        await interaction.followup.send(question, view=view, ephemeral=True)
 
     @rollback.autocomplete("to")
     async def complete_adapter(self, interaction: Interaction, current: str) -> list[app_commands.Choice[str]]:
@@ -166,7 +173,7 @@ class Training(
         changed = await self._nightly.unfreeze(interaction.user.id)
         await _say(interaction, "I learn at night again." if changed else "Learning is not frozen.")
 
-    async def confirmed(self, interaction: Interaction, to: str | None) -> None:
+    async def _roll_back(self, interaction: Interaction, to: str | None) -> None:
         """Roll back, and say so to all moderators."""
         before = (await self._nightly.status()).serving
         after = await self._nightly.rollback(to, interaction.user.id)
@@ -204,42 +211,6 @@ class Training(
             log.info("%s: %s", task.get_name(), error)
         else:
             log.error("%s failed", task.get_name(), exc_info=error)
-
-
-class _Confirm(discord.ui.View):
-    """Ask before a rollback; the question goes when it is answered, or with the time to answer it."""
-
-    def __init__(self, cog: Training, asked: Interaction, to: str | None) -> None:
-        super().__init__(timeout=cog.confirm_seconds)
-        self._cog = cog
-        self._asked = asked
-        self._to = to
-
-    @discord.ui.button(label="Roll back", style=discord.ButtonStyle.danger)
-    async def confirm(self, interaction: discord.Interaction[Any], _: discord.ui.Button[Any]) -> None:
-        self.stop()
-        if not checks.is_moderator(interaction):  # who asked may be none any more
-            raise checks.NotModerator
-        await interaction.response.edit_message(content="Rolling back ...", view=None)
-        await self._cog.confirmed(interaction, self._to)
-
-    @discord.ui.button(label="Leave it", style=discord.ButtonStyle.secondary)
-    async def leave(self, interaction: discord.Interaction[Any], _: discord.ui.Button[Any]) -> None:
-        self.stop()
-        await interaction.response.edit_message(content="Nothing was changed.", view=None)
-
-    async def on_timeout(self) -> None:
-        await self._unchanged("Nothing was changed: nobody confirmed it.")
-
-    async def on_error(
-        self, interaction: discord.Interaction[Any], error: Exception, item: discord.ui.Item[Any]
-    ) -> None:
-        await press(interaction, "/training rollback", error)
-        await self._unchanged("Nothing was changed.")
-
-    async def _unchanged(self, sentence: str) -> None:
-        with contextlib.suppress(discord.HTTPException):  # nobody sees the question any more
-            await self._asked.edit_original_response(content=sentence, view=None)
 
 
 async def _show(interaction: Interaction, card: Card) -> None:

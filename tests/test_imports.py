@@ -21,6 +21,7 @@ _DISCORD_EDGE = (
     "bot/case_ui.py",
     "bot/checks.py",
     "bot/client.py",
+    "bot/confirm.py",
     "bot/deleted_channels.py",
     "bot/error_handler.py",
     "bot/feedback_ui.py",
