@@ -34,7 +34,7 @@ _LINGER_SECONDS = 900.0
 # A night ends an undecided canary, but not one that nobody had the time to hear.
 _HEARD_CONVERSATIONS = 10  # rated ones, in each arm
 _HEARD_SECONDS = 12 * 3600.0  # less than from the end of a night to the next one
-_UNJUDGED = CanaryVerdict(Decision.CONTINUE, 0.5, 1.0, (math.nan, math.nan), (0, 0), "Its ratings can't be judged now.")
+_UNJUDGED = CanaryVerdict(Decision.CONTINUE, 0.5, 1.0, (math.nan, math.nan), (0, 0), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,27 +197,34 @@ class Promotion:
     async def settle_before_a_night(self) -> CanaryVerdict | None:
         """End a canary, as a night needs one incumbent, and return how; None: there was none.
 
-        Undecided, it stays unless it is likelier worse. Raises NightRefused while it was hardly heard.
+        Undecided, it stays if members were heard and it isn't likelier worse. What they were not heard on goes back, as
+        only evidence keeps an adapter; before it had its time, NightRefused is raised instead.
         """
         verdict = await self.watch()
         canary = self.serving.canary
         if canary is None:
             return verdict
+        told = "its ratings can't be judged now" if verdict is None else _heard(verdict)
         verdict = verdict or _UNJUDGED
-        self._require_heard(canary, verdict)
-        decision = Decision.KEEP if verdict.probability_worse <= 0.5 else Decision.ROLL_BACK
-        settled = replace(verdict, decision=decision)
+        if min(verdict.conversations) >= _HEARD_CONVERSATIONS:
+            keep = verdict.probability_worse <= 0.5
+            settled = replace(verdict, decision=Decision.KEEP if keep else Decision.ROLL_BACK)
+        else:
+            self._require_its_time(canary, told)
+            sentence = (
+                f"It was not heard enough to stay: {told}. The adapter stays on disk; "
+                f"/training rollback {canary.adapter} serves it again."
+            )
+            settled = replace(verdict, decision=Decision.ROLL_BACK, sentence=sentence)
         await self._settle(settled)
         return settled
 
-    def _require_heard(self, canary: Canary, verdict: CanaryVerdict) -> None:
+    def _require_its_time(self, canary: Canary, told: str) -> None:
         left = canary.since + _HEARD_SECONDS - self._clock()
-        if left > 0 and min(verdict.conversations) < _HEARD_CONVERSATIONS:
-            rated, others = verdict.conversations
+        if left > 0:
             raise NightRefused(
-                f"The adapter {canary.adapter} is on trial, and members have rated {rated} of its conversations and "
-                f"{others} of the others; learn again when {_HEARD_CONVERSATIONS} of each are rated or in "
-                f"{math.ceil(left / 3600)} h, or end the trial with /training rollback."
+                f"The adapter {canary.adapter} is on trial, and {told}; learn again when {_HEARD_CONVERSATIONS} of "
+                f"each are rated or in {math.ceil(left / 3600)} h, or end the trial with /training rollback."
             )
 
     async def _verdict(self) -> CanaryVerdict | None:
@@ -311,3 +318,8 @@ class Promotion:
 def needed(serving: Serving) -> set[str]:
     """Return the adapters that an engine must have loaded."""
     return {name for name in (serving.adapter, serving.canary and serving.canary.adapter) if name}
+
+
+def _heard(verdict: CanaryVerdict) -> str:
+    rated, others = verdict.conversations
+    return f"members have rated {rated} of its conversations and {others} of the others"

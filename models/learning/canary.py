@@ -23,6 +23,7 @@ import numpy as np
 from scipy import stats
 
 from models.arms import SHARES, Arm, Assignment, CanaryRating, CanaryVerdict, Decision, assign
+from models.learning.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -74,11 +75,21 @@ def decide(ratings: Iterable[CanaryRating], *, rules: CanaryRules = DEFAULT_CANA
             decision = Decision.ROLL_BACK
         elif worse < 1 - rules.certainty:
             decision = Decision.KEEP
-    sentence = (
-        f"The candidate's ratings are {rates[0]:.1%} good in {counts[0]} conversations, the incumbent's {rates[1]:.1%} "
-        f"in {counts[1]}; it is more than {100 * rules.margin:g} points worse with probability {worse:.2f}."
-    )
+    sentence = _sentence((rates[0], rates[1]), (counts[0], counts[1]), worse, rules.margin)
     return CanaryVerdict(decision, worse, wealth, (rates[0], rates[1]), (counts[0], counts[1]), sentence)
+
+
+def _sentence(rates: tuple[float, float], counts: tuple[int, int], worse: float, margin: float) -> str:
+    if not any(counts):
+        return "No conversation has been rated yet."
+    candidate, incumbent = (
+        f"are {rate:.1%} good in {counted(count, 'conversation')}" if count else "are none yet"
+        for rate, count in zip(rates, counts, strict=True)
+    )
+    told = f"The candidate's ratings {candidate}, the incumbent's {incumbent}"
+    if not all(counts):
+        return f"{told}."
+    return f"{told}; it is more than {100 * margin:g} points worse with probability {worse:.2f}."
 
 
 def probability_below(one: tuple[float, float], other: tuple[float, float], *, margin: float) -> float:

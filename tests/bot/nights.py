@@ -17,7 +17,7 @@ from bot.nightly import Nightly
 from bot.promotion import Promotion, needed
 from bot.settings import Settings
 from bot.store import Store
-from models.adapters import Adapters
+from models.adapters import Adapters, Serving
 from models.arms import CanaryRating, CanaryVerdict, Decision
 from models.errors import AdapterRefused
 from models.spec import ModelSpec
@@ -88,6 +88,21 @@ class House:
 
     def install(self, name: str) -> str:
         return self.adapters.install(stage(self.folder / f"staged-{name}", name, base_sha256=MODEL_SHA))
+
+    async def promote(self, name: str) -> None:
+        """Install an adapter and serve it."""
+
+        async def nothing() -> None:
+            pass
+
+        await self.promotion.promote(self.install(name), last_check=nothing)
+
+    def served(self) -> Serving:
+        """Return what is served, which engine, disk and memory agree on."""
+        on_disk = self.adapters.serving()
+        assert on_disk == self.promotion.serving
+        assert needed(on_disk) <= set(self.engine.adapters)
+        return on_disk
 
 
 @asynccontextmanager

@@ -93,6 +93,14 @@ def test_a_much_worse_candidate_is_rolled_back() -> None:
     assert "points worse with probability" in verdict.sentence
 
 
+def test_sentence_never_gives_a_share_of_no_conversations() -> None:
+    assert decide([]).sentence == "No conversation has been rated yet."
+    one = CanaryRating("c", Arm.CANDIDATE, 0.5, 1.0, 1.0)
+    assert decide([one]).sentence == (
+        "The candidate's ratings are 100.0% good in 1 conversation, the incumbent's are none yet."
+    )
+
+
 def test_a_better_candidate_is_kept() -> None:
     assert decide(ratings(0.85, 0.7, 300, 2)).decision is Decision.KEEP
 
