@@ -130,6 +130,14 @@ class NightQueries:
         found = await self._database.read(_LEARNABLE, (allowed, model_sha256, prompt_version))
         return [_learnable(row) for row in found]
 
+    async def may_teach(self, member_id: int, provenance: Provenance, guild_id: int | None) -> bool:
+        """Return whether a night counts what a member says of a reply of this provenance in this server."""
+        found = await self._database.read(
+            f"SELECT {_may_teach('?1')} FROM (SELECT ?2 AS provenance, ?3 AS guild_id)",
+            (member_id, provenance.value, rows.guild_key(guild_id)),
+        )
+        return bool(found[0][0])
+
     async def label_gold(self, reply_id: int, good: bool, actor_id: int) -> bool:
         """Call a reply good or bad, in place of an earlier label; return False when there is no such reply."""
         made = await self._database.write(

@@ -19,6 +19,7 @@ from discord.ext import commands
 from bot import checks, message_links
 from bot.error_handler import press, tell
 from bot.errors import StoreError
+from bot.records import Provenance
 
 if TYPE_CHECKING:
     from bot.client import EncoreBot
@@ -37,6 +38,10 @@ _FORM_SECONDS = 3600.0
 _RATERS_KEPT = 10_000
 _RATERS_SHOWN = 25
 _COLOUR = discord.Colour.from_rgb(122, 92, 214)
+_COUNTS = "votes that say otherwise lose weight at night."
+_UNAGREED = "it counts at night once you agree: /consent give."
+_UNTRUSTED = "a moderator who hasn't agreed: trusted after /consent give"
+_LOCKED = "but what members talk with me about teaches me nothing, so it doesn't count at night (/privacy says why)."
 _LISTED = "Their votes and comparisons here count for nothing in the nights to come"
 
 
@@ -117,17 +122,29 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
         else:
             before = await store.gold(reply.id)
             good = label is Label.GOOD
-            changed = before is None or before.good is not good
+            effect = await self._effect(reply, actor.id)
+            # One that counts replaces the same word of another moderator, who may not have agreed.
+            takes_over = before is not None and before.actor_id != actor.id and effect is _COUNTS
+            changed = before is None or before.good is not good or takes_over
             if changed and not await store.label_gold(reply.id, good, actor.id):
                 await tell(interaction, _NO_REPLY)  # deleted a moment ago
                 return
-            told = f"This reply is now known to be {label.value}; votes that say otherwise lose weight at night."
+            told = f"This reply is now known to be {label.value}; {effect}"
             if not changed:
-                told = f"This reply is known to be {label.value} already."
+                told = f"This reply is known to be {label.value} already" + (
+                    "." if effect is _COUNTS else f"; {effect}"
+                )
         if changed:
             detail = {"reply_id": reply.id, "message_id": message_id, "label": label.value}
             await store.add_audit(interaction.guild_id, actor.id, "raters gold", detail)
         await tell(interaction, told)
+
+    async def _effect(self, reply: Reply, actor_id: int) -> str:
+        """Say what a label of a reply does at night."""
+        ask = reply.ask
+        if ask.provenance is Provenance.DISCORD and not self.bot.settings.discord_training_permission:
+            return _LOCKED
+        return _COUNTS if await self.bot.store.may_teach(actor_id, ask.provenance, ask.guild_id) else _UNAGREED
 
     async def _reply(self, interaction: Interaction, message_id: int) -> Reply | None:
         """Return the reply that a message of this server shows."""
@@ -160,7 +177,10 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
     async def list_raters(self, interaction: Interaction) -> None:
         await interaction.response.defer(ephemeral=True)
         found = await self.bot.store.voters(interaction.guild_id, _RATERS_SHOWN)
-        lines = [f"<@{rater.member_id}>: {_standing(rater, votes)}" for rater, votes in found]
+        lines = []
+        for rater, votes in found:
+            teaches = await self.bot.store.may_teach(rater.member_id, self.bot.provenance, rater.guild_id)
+            lines.append(f"<@{rater.member_id}>: {_standing(rater, votes, teaches)}")
         told = "\n".join(lines) or "Nobody has rated a reply of mine here yet."
         embed = discord.Embed(title="Who rates here", description=told, colour=_COLOUR)
         if len(lines) == _RATERS_SHOWN:
@@ -254,9 +274,11 @@ class _LabelForm(ui.Modal, title=MENU):
             await press(interaction, MENU, error)
 
 
-def _standing(rater: RaterRow, votes: int) -> str:
-    """Say how a rater stands."""
+def _standing(rater: RaterRow, votes: int, teaches: bool) -> str:
+    """Say how a rater stands; whether members agreed is theirs to tell, unless a night would trust them."""
     counted = f"{votes:,} vote{'s' * (votes != 1)}"
     if rater.banned:
         return f"{counted}, banned"
-    return f"{counted}, trusted as a moderator" if rater.trusted else counted
+    if not rater.trusted:
+        return counted
+    return f"{counted}, {'trusted as a moderator' if teaches else _UNTRUSTED}"

@@ -11,8 +11,10 @@ import pytest
 from bot.collect import collect
 from bot.errors import StoreError
 from bot.feedback_ui import RATE
+from bot.records import Outcome, Provenance, ReplyState
 from cogs.raters import MENU
 from models.prompt import PROMPT_VERSION
+from tests.bot.learning import MODEL_SHA, ended_reply
 from tests.cogs.commands import assert_hidden, assert_refused, audit, embed_of, leaves, run, show_to_members, words
 from tests.cogs.rating import a_reply, press, said
 from tests.world import World, live_world
@@ -361,3 +363,60 @@ async def test_list_shows_who_is_banned_and_trusted_and_how_much_they_rated(worl
         f"<@{world.moderator.id}>: 1 vote, trusted as a moderator",
         f"<@{world.alice.id}>: 2 votes",
     ]
+
+
+# ---------------------------------------------------------------------- who has to agree
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[World]:
+    """A server of Discord's: its members have to agree."""
+    async with live_world(tmp_path, provenance=Provenance.DISCORD) as world:
+        yield world
+
+
+async def room_reply(world: World) -> tuple[int, int]:
+    """Show a reply of a rating room; return its id and its message's."""
+    reply_id = await ended_reply(world.store, provenance=Provenance.OPERATOR, guild_id=world.guild.id, author_id=0)
+    await world.store.attach_message(reply_id, 4242, 0)
+    await world.store.finish_reply(reply_id, Outcome(ReplyState.DONE, "words", (5, 6), "end"))
+    return reply_id, 4242
+
+
+async def labels_at_night(world: World) -> dict[int, bool]:
+    found = await collect(world.store, model_sha256=MODEL_SHA, prompt_version=PROMPT_VERSION, now=0.0)
+    return dict(found.snapshot.gold)
+
+
+async def test_moderator_who_has_not_agreed_is_told_that_a_label_counts_once_they_do(server: World) -> None:
+    reply_id, message_id = await room_reply(server)
+    told = "it counts at night once you agree: /consent give."
+    assert await label(server, message_id, "good") == f"This reply is now known to be good; {told}"
+    assert await label(server, message_id, "good") == f"This reply is known to be good already; {told}"
+    assert await labels_at_night(server) == {}
+    await server.store.give_consent(server.moderator.id)
+    assert "lose weight at night" in await label(server, message_id, "good")
+    assert await labels_at_night(server) == {reply_id: True}
+
+
+async def test_label_of_a_moderator_who_agreed_replaces_the_same_of_one_who_did_not(server: World) -> None:
+    reply_id, message_id = await room_reply(server)
+    await server.store.label_gold(reply_id, True, server.alice.id)
+    await server.store.give_consent(server.moderator.id)
+    await label(server, message_id, "good")
+    assert await labels_at_night(server) == {reply_id: True}
+
+
+async def test_label_of_what_may_not_teach_says_so(server: World) -> None:
+    reply = await a_reply(server)
+    await server.store.give_consent(server.moderator.id)
+    assert "doesn't count at night (/privacy says why)" in await label(server, reply.id, "good")
+
+
+async def test_list_calls_no_moderator_trusted_who_has_not_agreed(server: World) -> None:
+    await server.store.note_rater(server.guild.id, server.moderator.id, trusted=True)
+    listed = f"<@{server.moderator.id}>: 0 votes, "
+    told = embed_of(await run(server, "raters list")).description
+    assert told == listed + "a moderator who hasn't agreed: trusted after /consent give"
+    await server.store.give_consent(server.moderator.id)
+    assert embed_of(await run(server, "raters list")).description == listed + "trusted as a moderator"
