@@ -63,6 +63,10 @@ class _TakenBack(NightError):
     pass
 
 
+class _Overtaken(NightError):
+    """What was done meanwhile keeps an adapter from being served that is sound otherwise."""
+
+
 class NightWork:
     """Does the nights of one folder; `running` says where one is."""
 
@@ -272,17 +276,28 @@ class NightWork:
         assert night.adapter is not None
         if self._promotion.serves(night.adapter):  # the last process was killed just after
             return night
-        if await self._store.learning_frozen():
-            return _not_promoted(night, NightOutcome.REJECTED, "Learning was frozen meanwhile: not promoted.")
-        if self._promotion.serving.adapter != job.incumbent or self._promotion.serving.canary is not None:
-            sentence = "What is served was changed meanwhile, so the proof is against another adapter: not promoted."
-            return _not_promoted(night, NightOutcome.REJECTED, sentence)
         try:
-            await self._promotion.promote(night.adapter, last_check=lambda: self._require_standing(night))
+            await self._promotion.promote(night.adapter, last_check=lambda: self._require_unchanged(night, job))
+        except _Overtaken as error:
+            return _not_promoted(night, NightOutcome.REJECTED, str(error))
         except _TakenBack as error:
             await self._promotion.discard(night.adapter)
             return _not_promoted(replace(night, adapter=None), NightOutcome.RETRACTED, str(error))
         return night
+
+    async def _require_unchanged(self, night: Night, job: jobs.Job) -> None:
+        """Raise _TakenBack or _Overtaken unless all that the promotion rests on is as it was.
+
+        Asked while nothing else can change what is served, and what takes longest is asked first.
+        """
+        await self._require_standing(night)
+        serving = self._promotion.serving
+        if serving.adapter != job.incumbent or serving.canary is not None:
+            raise _Overtaken(
+                "What is served was changed meanwhile, so the proof is against another adapter: not promoted."
+            )
+        if await self._store.learning_frozen():
+            raise _Overtaken("Learning was frozen meanwhile: not promoted.")
 
     async def _policy(self) -> dict[str, Any]:
         """Return what the morning card says of who may teach."""

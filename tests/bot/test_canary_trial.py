@@ -1,4 +1,4 @@
-"""The canary's trial: what its judge is told, how it ends, by itself, by a night or a rollback, and what then answers."""
+"""The canary's trial: what its judge is told, how it ends by itself, by a night or a rollback, what answers then."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,55 @@ async def test_adapter_proved_against_another_than_serves_is_not_promoted(tmp_pa
         assert night.outcome is NightOutcome.REJECTED
         assert "changed meanwhile" in night.sentences[0]
         assert h.adapters.serving().adapter == "other"
+
+
+async def test_freeze_while_the_adapter_is_loaded_keeps_it_from_being_served(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await h.rate()
+        swap = h.engine.swap
+
+        async def freeze_and_swap(adapters: Mapping[str, Path]) -> None:
+            await h.nightly.freeze(9)
+            await swap(adapters)
+
+        h.engine.swap = freeze_and_swap  # type: ignore[method-assign]
+        night = await h.nightly.run(Cause.COMMAND)
+        assert night.outcome is NightOutcome.REJECTED
+        assert "frozen meanwhile" in night.sentences[0]
+        assert h.served().adapter is None
+        assert night.adapter in h.adapters.names(), "a rollback may name it"
+
+
+async def test_rollback_under_way_when_the_night_ends_is_not_overrun(tmp_path: Path) -> None:
+    async with house(tmp_path, job="wait") as h:
+        await h.promote("a")
+        await h.promote("b")
+        await h.rate()
+        h.engine.adapters = ("b",)
+        swap, is_loading, may_load = h.engine.swap, asyncio.Event(), asyncio.Event()
+        rollbacks: list[asyncio.Task[Any]] = []
+
+        async def slow(adapters: Mapping[str, Path]) -> None:
+            is_loading.set()
+            await may_load.wait()
+            await swap(adapters)
+
+        async def roll() -> None:
+            h.engine.swap = slow  # type: ignore[method-assign]
+            rollbacks.append(asyncio.create_task(h.nightly.rollback("a", 9)))
+            await is_loading.wait()
+
+        night_ends = asyncio.create_task(_night(h, roll))
+        await is_loading.wait()
+        while not list((tmp_path / "nights").glob("*/result.json")):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # the bot reads the result and waits for the rollback
+        may_load.set()
+        night = await night_ends
+        await rollbacks[0]
+        assert night.outcome is NightOutcome.REJECTED
+        assert "changed meanwhile" in night.sentences[0]
+        assert h.served().adapter == "a"
 
 
 async def test_engine_that_refuses_makes_a_failed_night(tmp_path: Path) -> None:
