@@ -7,23 +7,25 @@ a comparison teaches nothing about who made it.
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from models.learning.dawid_skene import ACCURACY_PRIOR
-from models.learning.raters import NEW_INFLUENCE, is_new
-from models.learning.sufficiency import author_caps
+from models.learning.raters import NEW_INFLUENCE, NEW_TOGETHER, is_new
+from models.learning.sufficiency import MAX_RATER_SHARE
 from models.learning.vote_table import OWN_PROMPT_WEIGHT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, Sequence, Set
 
     from models.learning.examples import RaterFacts
     from models.learning.raters import RaterReport
-    from models.learning.snapshot import CollectedPair
+    from models.learning.snapshot import CollectedPair, Opinion
 
 STRANGER = ACCURACY_PRIOR[0] / sum(ACCURACY_PRIOR)  # of who compares and never votes: 2/3, so alone a weight of 1/3
+_HALVINGS = 60  # of the interval that holds the total: to a float's last digit
 
 
 def weigh(
@@ -32,32 +34,39 @@ def weigh(
     """Return the pairs that anything speaks for, the preferred reply as the chosen one, `weight` scaled by |2p - 1|.
 
     p = P(the chosen one is better) is naive Bayes: log-odds p = sum of s c log(a / (1 - a)) over the opinions, s the
-    side, a the rater's accuracy, c what their word counts: influence, halved on their own prompts, and at most the
-    median voice's number of pairs in all. Raters who copy each other share one voice; the banned have none; those who
-    are read the other way round in votes are so here. Opinions for neither thin the weight out. Pairs without opinions
-    (the operator's own) are kept as they are.
+    side, a the rater's accuracy, c what their word counts: influence, halved on their own prompts, and less where a
+    voice would have too large a share of what all say (`_shares`). Raters who copy each other share one voice; the
+    banned have none; those who are read the other way round in votes are so here. Opinions for neither thin the weight
+    out. Pairs without opinions (the operator's own) are kept as they are.
     """
     voice = {rater: min(cluster) for cluster in report.clusters for rater in cluster}
-    influence = {
-        opinion.rater_id: _influence(opinion.rater_id, report, facts) for pair in pairs for opinion in pair.opinions
-    }
-    caps = author_caps(
-        Counter(
-            said
-            for pair in pairs
-            for said in {voice.get(o.rater_id, o.rater_id) for o in pair.opinions if influence[o.rater_id] > 0}
-        )
-    )
+    raters = {opinion.rater_id for pair in pairs for opinion in pair.opinions}
+    influence = {rater: _influence(rater, report, facts) for rater in raters}
+    proven = _proven(report, facts)
+
+    def counts(opinion: Opinion) -> float:
+        return influence[opinion.rater_id] * (OWN_PROMPT_WEIGHT if opinion.own_prompt else 1.0)
+
+    said: Counter[int] = Counter()  # pairs, by voice
+    mass: dict[int, float] = {}
+    for pair in pairs:
+        said.update({voice.get(o.rater_id, o.rater_id) for o in pair.opinions if counts(o)})
+        for opinion in pair.opinions:
+            if counts(opinion):
+                who = voice.get(opinion.rater_id, opinion.rater_id)
+                mass[who] = mass.get(who, 0.0) + counts(opinion)
+    unproven = {voice.get(rater, rater) for rater in raters if proven and rater not in proven}
+    share = _shares(said, mass, unproven)
+
     weighed = []
     for pair in pairs:
         odds = told = undecided = 0.0
         for opinion in pair.opinions:
             rater = opinion.rater_id
-            counts = influence[rater] * caps.get(voice.get(rater, rater), 0.0)
-            counts *= OWN_PROMPT_WEIGHT if opinion.own_prompt else 1.0
+            count = counts(opinion) * share.get(voice.get(rater, rater), 0.0)
             accuracy = report.accuracy.get(rater, STRANGER)
-            odds += opinion.side * counts * math.log(accuracy / (1 - accuracy))
-            told, undecided = told + counts, undecided + counts * (opinion.side == 0)
+            odds += opinion.side * count * math.log(accuracy / (1 - accuracy))
+            told, undecided = told + count, undecided + count * (opinion.side == 0)
         if not pair.opinions:
             weighed.append(pair)
         elif odds:
@@ -71,3 +80,36 @@ def _influence(rater: int, report: RaterReport, facts: Mapping[int, RaterFacts])
     if known is not None and known.banned:
         return 0.0
     return report.influence.get(rater, NEW_INFLUENCE if is_new(known) else 1.0)
+
+
+def _proven(report: RaterReport, facts: Mapping[int, RaterFacts]) -> set[int]:
+    """Return who is trusted, or voted and is no new account: nothing speaks for what others compare."""
+    trusted = {rater for rater, fact in facts.items() if fact.trusted}
+    return trusted | {rater for rater in report.accuracy if not is_new(facts.get(rater))}
+
+
+def _shares(said: Mapping[int, int], mass: Mapping[int, float], unproven: Set[int]) -> dict[int, float]:
+    """Return, by voice, the share of what it said that counts; `said` counts its pairs, `mass` what they weigh.
+
+    At most as many pairs as the median proven voice's count in full. Of all that counts, no voice has more than
+    MAX_RATER_SHARE, and the unproven together no more than NEW_TOGETHER: the largest total at which both hold. Where
+    they can't, with fewer than seven voices or (beside unproven ones) six proven, nothing counts.
+    """
+    counted = [pairs for who, pairs in said.items() if who not in unproven]
+    if not counted:
+        return {}
+    typical = statistics.median(counted)
+    capped = {who: mass[who] * min(1.0, typical / pairs) for who, pairs in said.items()}
+
+    def allowed(total: float) -> dict[int, float]:
+        most = {who: min(size, MAX_RATER_SHARE * total) for who, size in capped.items()}
+        theirs = sum(size for who, size in most.items() if who in unproven)
+        less = min(1.0, NEW_TOGETHER * total / theirs) if theirs else 1.0
+        return {who: size * less if who in unproven else size for who, size in most.items()}
+
+    # What is allowed grows with the total, ever slower: halving finds where they meet, and 0 where they don't.
+    low, high = 0.0, sum(capped.values())
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(allowed(middle).values()) > middle else (low, middle)
+    return {who: size / mass[who] for who, size in allowed(low).items()}
