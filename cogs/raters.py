@@ -131,9 +131,7 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
                 return
             told = f"This reply is now known to be {label.value}; {effect}"
             if not changed:
-                told = f"This reply is known to be {label.value} already" + (
-                    "." if effect is _COUNTS else f"; {effect}"
-                )
+                told = f"This reply is known to be {label.value} already{'.' if effect is _COUNTS else f'; {effect}'}"
         if changed:
             detail = {"reply_id": reply.id, "message_id": message_id, "label": label.value}
             await store.add_audit(interaction.guild_id, actor.id, "raters gold", detail)
