@@ -9,7 +9,7 @@ is not read here.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -75,12 +75,13 @@ async def collect(
     eligible = ELIGIBLE | {Provenance.DISCORD} if discord_permitted else ELIGIBLE
     replies = await store.learnable(eligible, model_sha256=model_sha256, prompt_version=prompt_version)
     votes = [vote for reply in replies for vote in _votes(reply)]
+    facts = _facts(replies, await store.raters(), now=now, snowflakes=snowflakes)
     snapshot = Snapshot(
         replies=tuple(map(_collected, replies)),
         votes=tuple(votes),
-        facts=_facts(replies, await store.raters(), now=now, snowflakes=snowflakes),
+        facts=facts,
         gold={reply.reply_id: reply.gold for reply in replies if reply.gold is not None},
-        pairs=tuple(_pairs(replies)),
+        pairs=tuple(_pairs(replies, {rater for rater, fact in facts.items() if fact.trusted})),
     )
     standing = Standing(
         votes=frozenset((vote.reply_id, vote.rater_id, vote.value > 0) for vote in votes),
@@ -154,7 +155,7 @@ def _age(member_id: int, now: float) -> float:
     return max(0.0, now - ((member_id >> 22) / 1000 + _DISCORD_EPOCH_SECONDS)) / _DAY
 
 
-def _pairs(replies: list[LearnableReply]) -> Iterable[CollectedPair]:
+def _pairs(replies: list[LearnableReply], trusted: Set[int]) -> Iterable[CollectedPair]:
     """Yield the pairs of replies to one prompt that members, or an import, prefer one of, each pair once.
 
     A member's comparison says so itself; else they voted for one version and against the other; else they corrected
@@ -166,11 +167,15 @@ def _pairs(replies: list[LearnableReply]) -> Iterable[CollectedPair]:
     for versions in asked.values():
         for index, later in enumerate(versions):
             for earlier in versions[:index]:
-                if earlier.prompt_token_ids == later.prompt_token_ids and (pair := _preferred(earlier, later)):
+                if earlier.prompt_token_ids == later.prompt_token_ids and (pair := _preferred(earlier, later, trusted)):
                     yield pair
 
 
-def _preferred(a: LearnableReply, b: LearnableReply) -> CollectedPair | None:
+def _preferred(a: LearnableReply, b: LearnableReply, trusted: Set[int]) -> CollectedPair | None:
+    for first, rater, told, at in b.comparisons if b.provenance is Provenance.IMPORT else ():
+        if first == a.reply_id and rater in trusted:  # a ranking that names no rater: the operator's word
+            chosen, rejected = (a, b) if told is Preference.A else (b, a)
+            return CollectedPair(chosen.reply_id, rejected.reply_id, 1.0, "import", at)
     if b.provenance is Provenance.IMPORT and a.gold is not None and b.gold is not None:
         if a.gold == b.gold:
             return None

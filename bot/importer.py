@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bot.errors import ImportRefused
 from models.errors import PromptTooLong
@@ -31,6 +31,7 @@ _RATER_BITS = 48
 class ImportedReply:
     """A reply of a file. `group` numbers the prompts; `gold` is its label where no rater is named.
 
+    Who chose it in one pair and rejected it in another, as a ranking does, gives it no label and no vote.
     `votes` are (rater id, whether it was a vote for the reply), in the order of the file. Ids of raters are negative:
     no member's.
     """
@@ -47,9 +48,20 @@ class ImportedReply:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportedPair:
+    """Which of two replies, by their places in the file's, a rater prefers: what no votes on the two say."""
+
+    chosen: int
+    rejected: int
+    rater_id: int
+    created_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Imported:
     """What a file holds. `sha256` names the file; `rater_id` stands for who brought it.
 
+    `comparisons` are its pairs with a reply that their rater chooses here and rejects there.
     `trusted` are the ids of those who stand for labels without a rater.
     """
 
@@ -57,6 +69,7 @@ class Imported:
     rater_id: int
     trusted: tuple[int, ...]
     replies: tuple[ImportedReply, ...]
+    comparisons: tuple[ImportedPair, ...]
     lines: int
     pairs: int
     ignored_keys: tuple[str, ...]
@@ -72,7 +85,11 @@ class _Judged:
 
 @dataclass(slots=True)
 class _Gathered:
-    """A reply while its file is read: one prompt and completion may be on several lines, by several raters."""
+    """A reply while its file is read: one prompt and completion may be on several lines, by several raters.
+
+    The vote of a rater who chose it in one pair and rejected it in another is None; `labelled` are those who gave it a
+    label, so may not.
+    """
 
     line: int
     group: int
@@ -80,8 +97,21 @@ class _Gathered:
     system_sha256: str
     completion: str
     completion_ids: tuple[int, ...]
-    votes: dict[int, bool]
+    votes: dict[int, bool | None]
+    labelled: set[int]
     created_at: float | None
+
+    def rate(self, rater: int, good: bool, *, of_pair: bool) -> None:
+        """Note what a rater says of it. Raises ImportRefused where they label it and say the opposite as well."""
+        if not of_pair:
+            self.labelled.add(rater)
+        if self.votes.setdefault(rater, good) is not good:
+            if rater in self.labelled:
+                raise ImportRefused(f"it says the opposite of line {self.line} of the same reply")
+            self.votes[rater] = None
+
+
+_Key: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]  # of prompt and completion
 
 
 def read_import(
@@ -93,7 +123,8 @@ def read_import(
     """
     data = _data(path)
     sha256 = hashlib.sha256(data).hexdigest()
-    gathered: dict[tuple[tuple[int, ...], tuple[int, ...]], _Gathered] = {}
+    gathered: dict[_Key, _Gathered] = {}
+    preferred: dict[tuple[int, _Key, _Key], tuple[int, float | None]] = {}  # by rater, the chosen reply first
     groups: dict[tuple[int, ...], int] = {}
     ignored: dict[str, None] = {}
     lines = pairs = 0
@@ -115,22 +146,21 @@ def read_import(
                 raise ImportRefused(f"the reply has {longest} tokens of a context of {context_tokens}; it is too long")
             prompt = prompts.build(told, turns, budget=budget, refit=budget).token_ids
             group = groups.setdefault(prompt, len(groups))
-            unnamed = _unnamed(sha256, group)
-            for one in judged:
-                ids = tuple(tokenizer.encode_text(one.completion))
-                reply = gathered.setdefault(
-                    (prompt, ids),
-                    _Gathered(number, group, prompt, _sha256(told), one.completion, ids, {}, created_at),
-                )
-                who = unnamed if rater is None else rater
-                if reply.votes.setdefault(who, one.good) is not one.good:
-                    raise ImportRefused(f"it says the opposite of line {reply.line} of the same reply")
+            who = _unnamed(sha256, group) if rater is None else rater
+            keys = [(prompt, tuple(tokenizer.encode_text(one.completion))) for one in judged]
+            if len(keys) > 1:
+                if turned := preferred.get((who, keys[1], keys[0])):
+                    raise ImportRefused(f"it says the opposite of line {turned[0]} of the same pair")
+                preferred.setdefault((who, keys[0], keys[1]), (number, created_at))
+            for one, key in zip(judged, keys, strict=True):
+                new = _Gathered(number, group, prompt, _sha256(told), one.completion, key[1], {}, set(), created_at)
+                gathered.setdefault(key, new).rate(who, one.good, of_pair=len(keys) > 1)
         lines += 1
         pairs += len(judged) - 1
     if not gathered:
         raise ImportRefused(f"{path} holds no lines; see docs/import.md for the format.")
     unnamed_of = {group: _unnamed(sha256, group) for group in groups.values()}
-    voted = {rater for reply in gathered.values() for rater in reply.votes}
+    voted = {rater for reply in gathered.values() for rater in reply.votes}  # or compared
     trusted = tuple(rater for rater in unnamed_of.values() if rater in voted)
     replies = tuple(
         ImportedReply(
@@ -141,12 +171,19 @@ def read_import(
             completion=reply.completion,
             completion_token_ids=reply.completion_ids,
             gold=reply.votes.get(unnamed_of[reply.group]),
-            votes=tuple(reply.votes.items()),
+            votes=tuple((rater, good) for rater, good in reply.votes.items() if good is not None),
             created_at=reply.created_at,
         )
         for reply in gathered.values()
     )
-    return Imported(sha256, _rater(f"file:{sha256}"), trusted, replies, lines, pairs, tuple(sorted(ignored)))
+    place = {key: number for number, key in enumerate(gathered)}
+    comparisons = tuple(
+        ImportedPair(place[chosen], place[rejected], rater, at)
+        for (rater, chosen, rejected), (_, at) in preferred.items()
+        if gathered[chosen].votes[rater] is None or gathered[rejected].votes[rater] is None
+    )
+    keys_ignored = tuple(sorted(ignored))
+    return Imported(sha256, _rater(f"file:{sha256}"), trusted, replies, comparisons, lines, pairs, keys_ignored)
 
 
 def read_prompts(path: Path) -> list[tuple[str, str]]:

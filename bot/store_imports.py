@@ -12,11 +12,11 @@ import aiosqlite
 
 from bot import rows
 from bot.database import Database
-from bot.records import Provenance
+from bot.records import Preference, Provenance
 from models.types import Sampling
 
 if TYPE_CHECKING:
-    from bot.importer import Imported, ImportedReply
+    from bot.importer import Imported, ImportedPair, ImportedReply
 
 _APART_SECONDS = 1e-3  # between two ratings of a file, so that they have an order in time
 _REPLY = """
@@ -55,7 +55,7 @@ class ImportQueries:
             replies: list[tuple[Any, ...]] = []
             for reply_id, reply in numbered:
                 variant = next(variants.setdefault(reply.group, itertools.count()))
-                asked, at = lowest - 1 - reply.group, now if reply.created_at is None else reply.created_at
+                asked, at = lowest - 1 - reply.group, min(now, now if reply.created_at is None else reply.created_at)
                 times = (at, at, at, prompt_version, reply.system_sha256)
                 wide = (
                     rows.storable(reply.completion),
@@ -83,6 +83,11 @@ class ImportQueries:
             )
             await _insert(
                 connection,
+                "INSERT INTO comparisons (reply_a, reply_b, member_id, preference, compared_at) VALUES (?, ?, ?, ?, ?)",
+                [_comparison(pair, last_id + 1, now) for pair in imported.comparisons],
+            )
+            await _insert(
+                connection,
                 "INSERT INTO raters (guild_id, member_id, trusted) VALUES (0, ?, 1) ON CONFLICT DO NOTHING",
                 [(rater_id,) for rater_id in imported.trusted],
             )
@@ -101,11 +106,18 @@ class ImportQueries:
                 reply_id,
                 rater_id,
                 1.0 if good else -1.0,
-                now - (len(votes) - place) * _APART_SECONDS if at is None else at,
+                now - (len(votes) - place) * _APART_SECONDS if at is None else min(now, at),
                 first + place,
             )
             for place, (reply_id, rater_id, good, at) in enumerate(votes)
         ]
+
+
+def _comparison(pair: ImportedPair, first_id: int, now: float) -> tuple[Any, ...]:
+    earlier, later = sorted((pair.chosen, pair.rejected))
+    told = Preference.A if pair.chosen == earlier else Preference.B
+    at = now if pair.created_at is None else pair.created_at
+    return first_id + earlier, first_id + later, pair.rater_id, told.value, at
 
 
 async def _insert(connection: aiosqlite.Connection, sql: str, values: list[tuple[Any, ...]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,16 @@ async def test_named_raters_vote_and_label_nothing(tmp_path: Path) -> None:
     assert not any(fact.trusted for fact in snapshot.facts.values())
 
 
+async def test_time_that_lies_ahead_counts_as_now(tmp_path: Path) -> None:
+    """Else no rating of today could be newer than what was learned from it, until that date."""
+    clock = Clock()
+    imported = read(write(tmp_path, GOOD | {"rater": "mei", "created_at": "2099-05-01T12:00:00Z"}))
+    async with opened(tmp_path, clock=clock) as store:
+        snapshot = await added(store, imported)
+    assert [reply.created_at for reply in snapshot.replies] == [clock.now]
+    assert [vote.rated_at for vote in snapshot.votes] == [clock.now]
+
+
 async def test_a_file_is_taken_once_for_a_model(tmp_path: Path) -> None:
     imported = read(write(tmp_path, GOOD, PAIR))
     async with opened(tmp_path, clock=Clock()) as store:
@@ -151,6 +162,64 @@ async def test_an_import_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: 
 
 def test_unknown_keys_are_told(tmp_path: Path) -> None:
     assert read(write(tmp_path, GOOD | {"score": 3}, PAIR | {"id": 1})).ignored_keys == ("id", "score")
+
+
+# ---------------------------------------------------------------------- rankings
+
+
+def ranked(*replies: str, **more: Any) -> list[dict[str, Any]]:
+    """Return the pairs of neighbours in a ranking, the best first."""
+    pairs = itertools.pairwise(replies)
+    return [{"prompt": "Tea?", "chosen": better, "rejected": worse, **more} for better, worse in pairs]
+
+
+def pairs_of(snapshot: Snapshot) -> set[tuple[str, str, int]]:
+    text = {reply.reply_id: reply.completion_text for reply in snapshot.replies}
+    return {(text[p.chosen_reply_id], text[p.rejected_reply_id], len(p.opinions)) for p in snapshot.pairs}
+
+
+async def test_a_ranking_is_kept_as_pairs_and_labels_only_its_ends(tmp_path: Path) -> None:
+    imported = read(write(tmp_path, *ranked("best", "good", "bad", "worst")))
+    assert imported.pairs == 3
+    async with opened(tmp_path) as store:
+        snapshot = await added(store, imported)
+        assert await store.check() == []
+    text = {reply.reply_id: reply.completion_text for reply in snapshot.replies}
+    assert {text[reply_id]: good for reply_id, good in snapshot.gold.items()} == {"best": True, "worst": False}
+    assert {text[vote.reply_id] for vote in snapshot.votes} == {"best", "worst"}
+    # The operator's word, as every pair without a rater; the ends are a pair by their labels.
+    assert pairs_of(snapshot) == {
+        ("best", "good", 0), ("good", "bad", 0), ("bad", "worst", 0), ("best", "worst", 0)
+    }  # fmt: skip
+    assert {(pair.source, pair.weight) for pair in snapshot.pairs} == {("import", 1.0)}
+
+
+async def test_a_raters_ranking_is_what_that_rater_thinks(tmp_path: Path) -> None:
+    # In the file's order the later reply of a pair is once the better one.
+    lines = [*reversed(ranked("best", "good", "bad", rater="mei")), *ranked("best", "bad", rater="alex")]
+    async with opened(tmp_path) as store:
+        snapshot = await added(store, read(write(tmp_path, *lines)))
+    assert snapshot.gold == {}
+    assert pairs_of(snapshot) == {("best", "good", 1), ("good", "bad", 1), ("best", "bad", 2)}
+
+
+async def test_preferences_in_a_circle_stay_pairs_without_labels(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        snapshot = await added(store, read(write(tmp_path, *ranked("a", "b", "c", "a"))))
+    assert snapshot.gold == {} and snapshot.votes == ()
+    assert pairs_of(snapshot) == {("a", "b", 0), ("b", "c", 0), ("c", "a", 0)}
+
+
+def test_a_pair_told_both_ways_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImportRefused, match=r"line 3: it says the opposite of line 1 of the same pair"):
+        read(write(tmp_path, *ranked("a", "b"), *ranked("c", "d"), *ranked("b", "a")))
+
+
+@pytest.mark.parametrize("label_first", [True, False])
+def test_a_pair_against_a_label_is_refused(tmp_path: Path, label_first: bool) -> None:
+    lines = [{"prompt": "Tea?", "completion": "b", "label": True}, *ranked("a", "b")]
+    with pytest.raises(ImportRefused, match=r"line 2: it says the opposite of line 1 of the same reply"):
+        read(write(tmp_path, *(lines if label_first else reversed(lines))))
 
 
 # ---------------------------------------------------------------------- what is refused
