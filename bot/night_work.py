@@ -194,6 +194,8 @@ class NightWork:
             model_sha256=self._spec.sha256,
             model_name=self._spec.name,
             models_dir=self._settings.models_dir,
+        await self._store.set_times_right(now)
+        await self._promotion.set_times_right(now)
             adapters_dir=self._promotion.folder,
             dataset_sha256=sha256,
             now=now,

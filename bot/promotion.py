@@ -187,6 +187,7 @@ class Promotion:
 
     async def watch(self, *, may_keep: bool = True) -> CanaryVerdict | None:
         """Judge the canary and act: keep it for everyone, or roll it back. None: none runs, or it can't be judged."""
+        await self._set_canary_right()
         verdict = await self._verdict()
         if verdict is None or (verdict.decision is Decision.KEEP and not may_keep):
             return verdict
@@ -218,6 +219,17 @@ class Promotion:
             settled = replace(verdict, decision=Decision.ROLL_BACK, sentence=sentence)
         await self._settle(settled)
         return settled
+
+    async def set_times_right(self, now: float) -> None:
+        """Date to `now` the adapters that were made while the clock was ahead. Raises AdapterRefused, OSError."""
+        await asyncio.to_thread(self._adapters.set_times_right, now)
+
+    async def _set_canary_right(self) -> None:
+        """Begin the canary's time anew where the clock was ahead when it began: it would never be over."""
+        async with self._changing:
+            canary, now = self.serving.canary, self._clock()
+            if canary is not None and canary.since > now:
+                await self._change(lambda: self._adapters.restart_canary(now), set())
 
     def _require_its_time(self, canary: Canary, told: str) -> None:
         left = canary.since + _HEARD_SECONDS - self._clock()

@@ -18,6 +18,13 @@ _NIGHT_COLUMNS = (
     " sentences, warnings, figures"
 )
 _FROZEN = "learning_frozen"  # its name in the meta table
+# What parts the old ratings from the new ones.
+_DATED = (
+    ("replies", "created_at"),
+    ("ratings", "rated_at"),
+    ("comparisons", "compared_at"),
+    ("corrections", "corrected_at"),
+)
 # Discord's members have to agree, also to the use of a reaction in a rating room; the demo's, an import's and the
 # operator in the terminal (who is in no server) needn't, but whoever refused does so everywhere.
 _MAY_TEACH = """({member} NOT IN (SELECT member_id FROM refusing)
@@ -245,6 +252,12 @@ class NightQueries:
             if changed := list(changed):
                 action = "learning freeze" if frozen else "learning unfreeze"
                 await connection.execute_fetchall(
+    async def set_times_right(self, now: float) -> None:
+        """Date to `now` what is dated later, since the clock was ahead then: a night parts old ratings from new."""
+        async with self._database.transaction() as connection:
+            for table, column in _DATED:
+                await connection.execute_fetchall(f"UPDATE {table} SET {column} = ?1 WHERE {column} > ?1", (now,))
+
                     "INSERT INTO audit (guild_id, actor_id, action, detail, created_at) VALUES (0, ?, ?, '{}', ?)",
                     (actor_id, action, self._clock()),
                 )

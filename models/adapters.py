@@ -167,6 +167,24 @@ class Adapters:
                 return self._point(Serving(name, previous=now.previous[now.previous.index(name) + 1 :]))
             return self._point(_moved(now, name))
 
+    def set_times_right(self, now: float) -> None:
+        """Date to `now` the adapters that are dated later, made while the clock was ahead.
+
+        Nothing that was rated up to a cut may judge what is learned next, so a cut ahead would end learning until then.
+        """
+        with self._changing():
+            for name in self.names():
+                found = self._read(name)
+                right = replace(found, created_at=min(found.created_at, now), training_cut=min(found.training_cut, now))
+                if right != found:
+                    write_json(self.folder / name / MANIFEST, asdict(right))
+
+    def restart_canary(self, since: float) -> Serving:
+        """Let the canary's time begin at `since`. Without one nothing changes."""
+        with self._changing():
+            now = self._pointer()
+            return now if now.canary is None else self._point(replace(now, canary=replace(now.canary, since=since)))
+
     def prune(self, keep: int) -> None:
         """Remove all but the `keep` newest adapters, what is served, and what was served last before it."""
         with self._changing():

@@ -170,6 +170,20 @@ async def test_canary_that_cannot_be_judged_goes_back_and_does_not_end_learning(
         assert len(await h.nightly.history(2)) == 1
 
 
+async def test_canary_that_began_while_the_clock_was_ahead_gets_its_time_and_no_more(tmp_path: Path) -> None:
+    async with house(tmp_path, job="reject", share=0.5) as h:
+        h.clock.now += 365 * 86_400
+        await h.promote("a")
+        h.clock.now -= 365 * 86_400
+        await h.nightly.watch_canary()
+        with pytest.raises(NightRefused, match="in 12 h"):
+            await h.nightly.run(Cause.SCHEDULE)
+    async with house(tmp_path, job="reject", share=0.5) as h:
+        h.clock.now += 12 * 3600
+        await _settled_by_a_night(h, Cause.SCHEDULE)
+        assert h.served().canary is None
+
+
 async def test_canary_goes_on_after_a_restart(tmp_path: Path) -> None:
     async with house(tmp_path, share=0.5) as h:
         await h.promote("a")

@@ -21,8 +21,9 @@ from bot.settings import Settings
 from models.learning import job as jobs
 from models.learning.snapshot import read_snapshot
 from models.spec import ECHO
-from tests.bot.learning import vote
+from tests.bot.learning import MODEL_SHA, vote
 from tests.bot.nights import House, house
+from tests.models.adapter_files import stage
 
 
 async def _night(h: House, during: Any = None) -> Night:
@@ -49,6 +50,31 @@ async def test_job_gets_the_frozen_ratings_and_what_serves(tmp_path: Path) -> No
         assert len(snapshot.votes) == 3
         assert (job.incumbent, job.now, job.limit_seconds) == (None, h.clock.now, 3600.0)
         assert job.adapters_dir == h.adapters.folder.absolute()
+
+
+async def test_clock_that_was_ahead_does_not_end_learning_until_that_date(tmp_path: Path) -> None:
+    """What was rated then is old from the next night on, and what is rated after that night can judge again."""
+    async with house(tmp_path, job="reject") as h:
+        right, ahead = h.clock.now, h.clock.now + 365 * 86_400
+        h.clock.now = ahead
+        await h.rate(2)
+        staged = stage(tmp_path / "ahead", "a", base_sha256=MODEL_SHA, training_cut=ahead, created_at=ahead)
+        h.adapters.install(staged)
+        await h.promotion.rollback("a", 9)
+
+        h.clock.now = right + 3600
+        first = await h.nightly.run(Cause.COMMAND)
+        manifest = h.adapters.manifest("a")
+        assert manifest.training_cut == manifest.created_at == h.clock.now
+        h.clock.now += 3600
+        (new,) = await h.rate(1)
+        h.clock.now += 3600
+        second = await h.nightly.run(Cause.COMMAND)
+
+        assert h.adapters.manifest("a").training_cut == first.started_at
+        snapshot = read_snapshot(h.nightly.folder(second) / jobs.SNAPSHOT)
+        assert {vote.reply_id for vote in snapshot.votes if vote.rated_at > first.started_at} == {new}
+        assert {reply.created_at for reply in snapshot.replies if reply.reply_id != new} == {first.started_at}
 
 
 async def test_second_night_is_judged_against_what_the_first_made(tmp_path: Path) -> None:
