@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,8 @@ PROMPT_LIMIT = 2000  # characters; what Discord shows in one message
 _KEYS = {"prompt", "completion", "label", "chosen", "rejected", "rater", "created_at"}
 _ROLES = {role.value: role for role in Role}
 _RATER_BITS = 48
+_HH_SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+_HH_ROLES = {"Human": Role.USER.value, "Assistant": Role.ASSISTANT.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,12 +264,51 @@ def _line(fields: Mapping[str, Any]) -> tuple[list[Turn], list[_Judged]]:
 
 
 def _with_prompt(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Take the messages that both lists begin with for the prompt, as TRL does."""
+    """Take what both replies begin with for the prompt, as TRL's extract_prompt does: messages, or whole words."""
     chosen, rejected = fields["chosen"], fields["rejected"]
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        dialogues = _dialogue(chosen), _dialogue(rejected)
+        if not all(dialogues):
+            shared = _shared_words(chosen, rejected)
+            return {
+                **fields,
+                "prompt": chosen[:shared].strip(),
+                "chosen": chosen[shared:],
+                "rejected": rejected[shared:],
+            }
+        chosen, rejected = dialogues
+        if chosen[:-1] != rejected[:-1]:
+            raise ImportRefused("`chosen` and `rejected` differ before their last `Assistant:`")
     if not (isinstance(chosen, list) and isinstance(rejected, list)):
-        raise ImportRefused("`prompt` is missing; only lists of messages may share it")
-    shared = next((n for n, (one, other) in enumerate(zip(chosen, rejected, strict=False)) if one != other), 0)
+        raise ImportRefused("`prompt` is missing; only two texts or two lists of messages may share it")
+    shared = _alike(chosen, rejected)
     return {**fields, "prompt": chosen[:shared], "chosen": chosen[shared:], "rejected": rejected[shared:]}
+
+
+def _dialogue(text: str) -> list[dict[str, str]]:
+    """Return the messages of a text in the form of Anthropic's HH, "\n\nHuman: Hi\n\nAssistant: Hello"; else []."""
+    before, *parts = _HH_SPEAKER.split(text)
+    if before.strip() or not parts:
+        return []
+    return [
+        {"role": _HH_ROLES[who], "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)
+    ]
+
+
+def _alike(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """Return how many items two sequences begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _shared_words(chosen: str, rejected: str) -> int:
+    """Return the length of the whole words that both texts begin with. Raises ImportRefused where there are none."""
+    shared = chosen[: _alike(chosen, rejected)]
+    # A word that goes on in either text is no part of the prompt: TRL would leave "Gre" of "Green" and "Grey" in it.
+    ends = [space.start() for space in re.finditer(r"\s", shared) if shared[: space.start()].strip()]
+    if not ends:
+        raise ImportRefused("`prompt` is missing, and `chosen` and `rejected` begin with no word that could be it")
+    return ends[-1]
 
 
 def _prompt(fields: Mapping[str, Any]) -> list[Turn]:

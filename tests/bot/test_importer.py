@@ -22,6 +22,7 @@ _TOKENIZER = echo_tokenizer()
 _PROMPTS = PromptBuilder(_TOKENIZER)
 GOOD = {"prompt": "How are you?", "completion": " Fine!", "label": True}
 BAD = {"prompt": "How are you?", "completion": "Go away.", "label": False}
+HH = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: How do I hold a cup?\n\nAssistant:"
 PAIR = {"prompt": "Tea?", "chosen": "Yes please.", "rejected": "No."}
 
 
@@ -113,6 +114,33 @@ def test_lists_of_a_pair_may_share_their_prompt(tmp_path: Path) -> None:
     prompt = _TOKENIZER.decode(chosen.prompt_token_ids)
     assert "sailor" in prompt and "Be kind." not in prompt and "Ahoy" in prompt
     assert (chosen.completion, rejected.completion) == ("Aye", "Nay")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "prompt", "replies"),
+    [
+        ("The sky is blue.", "The sky is green.", "The sky is", ["blue.", "green."]),
+        ("A leaf is Green", "A leaf is Grey", "A leaf is", ["Green", "Grey"]),  # not "A leaf is Gre"
+        ("What is tea?\n\nA drink.", "What is tea?\n\nNo idea.", "What is tea?", ["A drink.", "No idea."]),
+    ],
+)
+def test_texts_of_a_pair_may_share_their_prompt(
+    tmp_path: Path, chosen: str, rejected: str, prompt: str, replies: list[str]
+) -> None:
+    implicit = read(write(tmp_path, {"chosen": chosen, "rejected": rejected}))
+    told = read(write(tmp_path, {"prompt": prompt, "chosen": replies[0], "rejected": replies[1]}))
+    assert [reply.completion for reply in implicit.replies] == replies
+    assert [reply.prompt_token_ids for reply in implicit.replies] == [r.prompt_token_ids for r in told.replies]
+
+
+def test_a_pair_in_the_form_of_hh_is_a_conversation(tmp_path: Path) -> None:
+    line = {"chosen": HH + " Hold it.\n\nLike so.", "rejected": HH + " Hold off."}  # the same word begins both
+    start = [said("user", "Hi"), said("assistant", "Hello"), said("user", "How do I hold a cup?")]
+    implicit = read(write(tmp_path, line))
+    told = read(write(tmp_path, {"prompt": start, "chosen": "Hold it.\n\nLike so.", "rejected": "Hold off."}))
+    assert [reply.completion for reply in implicit.replies] == ["Hold it.\n\nLike so.", "Hold off."]
+    assert implicit.replies[0].prompt_token_ids == told.replies[0].prompt_token_ids
+    assert [reply.gold for reply in implicit.replies] == [True, False]
 
 
 async def test_named_raters_vote_and_label_nothing(tmp_path: Path) -> None:
@@ -243,6 +271,14 @@ def test_a_pair_against_a_label_is_refused(tmp_path: Path, label_first: bool) ->
         (GOOD | {"label": False}, "opposite of line 1"),
         (PAIR | {"rejected": "Yes please."}, "are the same"),
         ({"chosen": "x", "rejected": "y"}, "`prompt` is missing"),
+        ({"chosen": "Green.", "rejected": "Grey."}, "begin with no word"),
+        ({"chosen": " Green.", "rejected": " Grey."}, "begin with no word"),
+        ({"chosen": "Tea is hot.", "rejected": "Teapot."}, "begin with no word"),
+        ({"chosen": "Tea is ", "rejected": "Tea is hot."}, "isn't empty"),
+        ({"chosen": "x", "rejected": [said("user", "x")]}, "`prompt` is missing"),
+        ({"chosen": HH + " a", "rejected": HH.replace("Hi", "Ho") + " b"}, "differ before their last"),
+        ({"chosen": HH + " a", "rejected": HH}, "isn't empty"),
+        ({"chosen": HH + " a", "rejected": HH + " b\n\nHuman: c"}, "differ before their last"),
         (GOOD | {"rater": 7}, "`rater`"),
         (GOOD | {"created_at": "yesterday"}, "created_at"),
         (GOOD | {"created_at": True}, "created_at"),
