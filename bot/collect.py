@@ -31,7 +31,10 @@ _CLICK = {Preference.A: 1, Preference.B: -1}
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a night rests on, one tuple each. How strong a vote is and when it was cast doesn't matter."""
+    """What a night rests on, one tuple each. How strong a vote is and when it was cast doesn't matter.
+
+    What banned raters say is none of it, so a ban takes back what counted before.
+    """
 
     votes: frozenset[tuple[int, int, bool]]  # reply, rater, whether it speaks for it
     gold: frozenset[tuple[int, bool]]  # reply, good
@@ -72,8 +75,9 @@ async def collect(
 
     `discord_permitted` is the operator's word that Discord permitted it; even then members have to agree.
     """
-    eligible = ELIGIBLE | {Provenance.DISCORD} if discord_permitted else ELIGIBLE
-    replies = await store.learnable(eligible, model_sha256=model_sha256, prompt_version=prompt_version)
+    replies = await store.learnable(
+        eligible(discord_permitted), model_sha256=model_sha256, prompt_version=prompt_version
+    )
     votes = [vote for reply in replies for vote in _votes(reply)]
     facts = _facts(replies, await store.raters(), now=now, snowflakes=snowflakes)
     snapshot = Snapshot(
@@ -83,17 +87,28 @@ async def collect(
         gold={reply.reply_id: reply.gold for reply in replies if reply.gold is not None},
         pairs=tuple(_pairs(replies, {rater for rater, fact in facts.items() if fact.trusted})),
     )
+    banned = {rater_id for rater_id, facts in snapshot.facts.items() if facts.banned}
     standing = Standing(
-        votes=frozenset((vote.reply_id, vote.rater_id, vote.value > 0) for vote in votes),
+        votes=frozenset(
+            (vote.reply_id, vote.rater_id, vote.value > 0) for vote in votes if vote.rater_id not in banned
+        ),
         gold=frozenset(snapshot.gold.items()),
         comparisons=frozenset(
             (first, reply.reply_id, member, told.value)
             for reply in replies
             for first, member, told, _ in reply.comparisons
+            if member not in banned
         ),
-        corrections=frozenset((reply.reply_id, member) for reply in replies for member, _ in reply.corrections),
+        corrections=frozenset(
+            (reply.reply_id, member) for reply in replies for member, _ in reply.corrections if member not in banned
+        ),
     )
     return Collected(snapshot, standing, frozenset(member for reply in replies for member in reply.members))
+
+
+def eligible(discord_permitted: bool) -> frozenset[Provenance]:
+    """Return where a reply may come from to be learned from."""
+    return ELIGIBLE | {Provenance.DISCORD} if discord_permitted else ELIGIBLE
 
 
 def _collected(reply: LearnableReply) -> CollectedReply:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bot.collect import Collected, Standing, collect
+from bot.collect import Collected, Standing, collect, eligible
 from bot.errors import EncoreError, NightError, NightRefused, StoreError
 from bot.learning_records import Night, NightOutcome, NightProgress, NightState
 from bot.night_budget import spending, spent_seconds
@@ -169,7 +169,18 @@ class NightWork:
     async def _attempt(self, night: Night, on_progress: OnProgress | None) -> Night:
         job = await self._prepare(night)
         ended = _with_result(night, await self._learn(night, job, on_progress), await self._policy())
+        if ended.outcome is NightOutcome.INSUFFICIENT and (waiting := await self._waiting()):
+            return replace(ended, sentences=(*ended.sentences, waiting))
         return await self._promote(ended, job) if ended.outcome is NightOutcome.PROMOTED else ended
+
+    async def _waiting(self) -> str:
+        """Say how many ratings count for nothing as long as their members say nothing, if any do."""
+        places = eligible(bool(self._settings.discord_training_permission))
+        votes = await self._store.waiting_for_consent(
+            places, model_sha256=self._spec.sha256, prompt_version=PROMPT_VERSION
+        )
+        wait = "1 rating waits for its member's" if votes == 1 else f"{votes:,} ratings wait for their members'"
+        return f"{wait} consent: /consent ask posts the question." if votes else ""
 
     async def _prepare(self, night: Night) -> jobs.Job:
         """Return the night's job, made if need be: the snapshot first, the job last, so that a job is complete."""
@@ -180,6 +191,8 @@ class NightWork:
                 raise NightError("The model was changed since this night began; run a new night.")
             return job
         now = self._clock()
+        await self._store.set_times_right(now)
+        await self._promotion.set_times_right(now)
         collected = await self._collect(now)
         return await asyncio.to_thread(self._freeze, folder, night, collected, now)
 
@@ -194,8 +207,6 @@ class NightWork:
             model_sha256=self._spec.sha256,
             model_name=self._spec.name,
             models_dir=self._settings.models_dir,
-        await self._store.set_times_right(now)
-        await self._promotion.set_times_right(now)
             adapters_dir=self._promotion.folder,
             dataset_sha256=sha256,
             now=now,
@@ -311,7 +322,7 @@ class NightWork:
         """Raise _TakenBack when a rating of the night's data stands no more."""
         if missing := await self._taken_back(night):
             told = "1 rating that it learned from was" if missing == 1 else f"{missing} ratings of its data were"
-            raise _TakenBack(f"{told} taken back meanwhile: not promoted, to be trained anew.")
+            raise _TakenBack(f"{told} taken back or banned meanwhile: not promoted, to be trained anew.")
 
     async def _taken_back(self, night: Night) -> int:
         """Count what of the night's data stands no more."""

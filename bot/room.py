@@ -26,7 +26,10 @@ NOBODY = 0  # who asks: a prompt of the operator's has no member behind it
 _DAY_SECONDS = 86_400.0
 _LOOKED_THROUGH = 500  # newest replies among which a room's are looked for
 _SHOWN = 1500  # characters of a prompt
-_HEAD = text.subtext("For you to rate: 👍 or 👎 below my answer. The prompt is the operator's.")
+_HEAD = text.subtext(
+    "For you to rate, 👍 or 👎 below my answer; it teaches me if you agreed: /consent give. "
+    "The prompt is the operator's."
+)
 # Members' lines carry a name in a prompt, so these do too: made up, and several, or nights would learn that one name.
 _SPEAKERS = ("Robin", "Kim", "Noor", "Sascha", "Mika", "Ariel", "Jun", "Remi", "Toni", "Ezra", "Yuki", "Luz")
 

@@ -137,6 +137,20 @@ class NightQueries:
         found = await self._database.read(_LEARNABLE, (allowed, model_sha256, prompt_version))
         return [_learnable(row) for row in found]
 
+    async def waiting_for_consent(
+        self, provenances: Collection[Provenance], *, model_sha256: str, prompt_version: int
+    ) -> int:
+        """Count the votes on such replies that would teach if their members agreed; who refused isn't waited for."""
+        allowed = json.dumps(sorted(provenance.value for provenance in provenances))
+        found = await self._database.read(
+            "SELECT count(*) FROM votes JOIN replies ON id = reply_id"
+            " WHERE provenance IN (SELECT value FROM json_each(?)) AND model_sha256 = ? AND prompt_version = ?"
+            " AND state = 'done' AND value <> 0 AND id NOT IN (SELECT reply_id FROM never_learn)"
+            f" AND NOT {_may_teach('votes.member_id')} AND votes.member_id NOT IN (SELECT member_id FROM refusing)",
+            (allowed, model_sha256, prompt_version),
+        )
+        return int(found[0][0])
+
     async def may_teach(self, member_id: int, provenance: Provenance, guild_id: int | None) -> bool:
         """Return whether a night counts what a member says of a reply of this provenance in this server."""
         found = await self._database.read(
@@ -238,6 +252,12 @@ class NightQueries:
 
     # ------------------------------------------------------------------ nights
 
+    async def set_times_right(self, now: float) -> None:
+        """Date to `now` what is dated later, since the clock was ahead then: a night parts old ratings from new."""
+        async with self._database.transaction() as connection:
+            for table, column in _DATED:
+                await connection.execute_fetchall(f"UPDATE {table} SET {column} = ?1 WHERE {column} > ?1", (now,))
+
     async def learning_frozen(self) -> bool:
         return bool(await self._database.read("SELECT 1 FROM meta WHERE key = ?", (_FROZEN,)))
 
@@ -252,12 +272,6 @@ class NightQueries:
             if changed := list(changed):
                 action = "learning freeze" if frozen else "learning unfreeze"
                 await connection.execute_fetchall(
-    async def set_times_right(self, now: float) -> None:
-        """Date to `now` what is dated later, since the clock was ahead then: a night parts old ratings from new."""
-        async with self._database.transaction() as connection:
-            for table, column in _DATED:
-                await connection.execute_fetchall(f"UPDATE {table} SET {column} = ?1 WHERE {column} > ?1", (now,))
-
                     "INSERT INTO audit (guild_id, actor_id, action, detail, created_at) VALUES (0, ?, ?, '{}', ?)",
                     (actor_id, action, self._clock()),
                 )

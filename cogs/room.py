@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 _CLOCK_SECONDS = 60.0
 _IMPORT = "bring some with `encore prompts import FILE`"
 _NO_ROOM = "There is no rating room in this server; begin one with /room start."
+_CONSENT = "Reactions teach me once their member agrees: /consent ask posts the question."
 _HOLDS = {
     Hold.PAUSED: "I am paused in this server until /encore resume.",
     Hold.NO_PROMPTS: f"No prompts are left; {_IMPORT}.",
@@ -99,7 +100,10 @@ class Room(
         await self._rooms.start(interaction.guild_id, channel.id, prompts_per_day, interaction.user.id)
         schedule = await self._rooms.schedule(interaction.guild_id)
         assert schedule is not None
-        await _say(interaction, f"{channel.mention} is the rating room now, with {_pace(schedule)}. {_next(schedule)}")
+        await _say(
+            interaction,
+            f"{channel.mention} is the rating room now, with {_pace(schedule)}. {_next(schedule)}\n{_CONSENT}",
+        )
 
     @app_commands.command(description="Post no more prompts in the rating room")
     async def stop(self, interaction: Interaction) -> None:
@@ -125,7 +129,7 @@ class Room(
             interaction,
             f"The rating room is <#{room.channel_id}>, with {_pace(schedule)}. {told}\n"
             f"{schedule.prompts_left:,} of {schedule.prompts:,} prompts are left. Started by <@{room.started_by}> "
-            f"<t:{int(room.started_at)}:R>.",
+            f"<t:{int(room.started_at)}:R>.\n{_CONSENT}",
         )
 
     async def forget_channel(self, guild_id: int, channel_id: int) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from bot.errors import NightRefused, NightRunning
 from bot.learning_records import Cause, Night, NightOutcome, NightState
+from bot.records import Provenance
+from tests.bot.learning import ended_reply, vote
 from tests.bot.nights import House, house
 from tests.bot.stores import Clock
 
@@ -55,6 +57,20 @@ async def test_a_night_without_proof_leaves_what_is_served(tmp_path: Path, job: 
         assert night.more_ratings_needed == (40 if job == "insufficient" else None)
         assert h.adapters.serving().adapter is None
         assert h.engine.swaps == []
+
+
+async def test_a_night_that_is_short_of_ratings_says_how_many_wait_for_consent(tmp_path: Path) -> None:
+    async with house(tmp_path, job="insufficient") as h:
+        replies = [await ended_reply(h.store, provenance=Provenance.OPERATOR) for _ in range(2)]
+        for member in (2, 3, 4):
+            await vote(h.store, replies[0], member)
+        await vote(h.store, replies[1], 2)
+        await h.store.give_consent(3)
+        night = await h.nightly.run(Cause.COMMAND)
+        assert night.sentences[-1] == "3 ratings wait for their members' consent: /consent ask posts the question."
+        await h.store.give_consent(2)
+        await h.store.withdraw_consent(4)
+        assert "consent" not in " ".join((await h.nightly.run(Cause.COMMAND)).sentences)
 
 
 async def test_a_second_night_at_the_same_time_is_refused(tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ import discord
 import pytest
 
 from bot import room as rooms
+from bot.collect import ELIGIBLE, collect
 from bot.learning_records import RatingRoom
 from bot.records import Provenance, Reply, ReplyState
 from bot.room import MOST_A_DAY, UNRATED_LIMIT, Rooms
 from cogs.room import Room
+from models.prompt import PROMPT_VERSION
 from tests.cogs.commands import assert_hidden, assert_refused, audit, leaves, run, show_to_members, words
 from tests.cogs.nights import Steps
 from tests.cogs.rating import press
@@ -154,7 +156,8 @@ async def test_start_says_where_and_how_often_and_is_audited(world: World) -> No
 async def test_start_without_prompts_names_the_command_that_brings_some(world: World) -> None:
     assert await start(world) == (
         f"{world.stage.mention} is the rating room now, with 4 prompts a day. "
-        "No prompts are left; bring some with `encore prompts import FILE`."
+        "No prompts are left; bring some with `encore prompts import FILE`.\n"
+        "Reactions teach me once their member agrees: /consent ask posts the question."
     )
 
 
@@ -196,6 +199,7 @@ async def test_schedule_tells_how_the_room_stands(world: World, turns: Turns) ->
     told = await schedule(world)
     assert f"The rating room is {world.stage.mention}, with 4 prompts a day. The next one comes <t:" in told
     assert f"2 of 3 prompts are left. Started by <@{world.moderator.id}>" in told
+    assert told.endswith("Reactions teach me once their member agrees: /consent ask posts the question.")
 
 
 async def test_schedule_tells_what_holds_the_room_back(world: World) -> None:
@@ -216,8 +220,9 @@ async def test_room_posts_a_prompt_and_answers_it_for_members_to_rate(world: Wor
     await start(world)
     await turns.tick()
     prompt, answer = await world.answered_in("stage", 2)
-    assert (
-        prompt.content.splitlines()[0] == "-# For you to rate: 👍 or 👎 below my answer. The prompt is the operator's."
+    assert prompt.content.splitlines()[0] == (
+        "-# For you to rate, 👍 or 👎 below my answer; it teaches me if you agreed: /consent give. "
+        "The prompt is the operator's."
     )
     assert "cats dream of?\n> Tell me." in prompt.content
     assert "@everyone" not in prompt.content
@@ -229,6 +234,29 @@ async def test_room_posts_a_prompt_and_answers_it_for_members_to_rate(world: Wor
     await world.quiet(0.02)
     await world.bot.ratings.drain()
     assert [vote.member_id for vote in await world.store.votes(reply.id)] == [world.alice.id]
+
+
+async def test_reaction_in_the_room_is_data_once_its_member_agreed(world: World, turns: Turns) -> None:
+    await bring(world, "Tell me a story.")
+    await start(world)
+    await turns.tick()
+    _, answer = await world.answered_in("stage", 2)
+    await world.react(world.alice, answer, "👍")
+    await world.quiet(0.02)
+    await world.bot.ratings.drain()
+    reply = await reply_to(world)
+    assert reply.generation is not None
+    model = {"model_sha256": reply.generation.model_sha256, "prompt_version": PROMPT_VERSION}
+
+    async def data() -> tuple[int, int]:
+        found = await collect(world.store, **model, now=time.time())
+        return len(found.snapshot.votes), await world.store.waiting_for_consent(ELIGIBLE, **model)
+
+    assert await data() == (0, 1)
+    await world.store.give_consent(world.alice.id)
+    assert await data() == (1, 0)
+    await world.store.withdraw_consent(world.alice.id)
+    assert await data() == (0, 0), "who refused isn't waited for"
 
 
 async def test_each_prompt_is_asked_once_and_in_the_operators_order(world: World, turns: Turns) -> None:
