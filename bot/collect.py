@@ -87,7 +87,7 @@ async def collect(
         gold={reply.reply_id: reply.gold for reply in replies if reply.gold is not None},
         pairs=tuple(_pairs(replies, {rater for rater, fact in facts.items() if fact.trusted})),
     )
-    banned = {rater_id for rater_id, facts in snapshot.facts.items() if facts.banned}
+    banned = {rater for rater, fact in facts.items() if fact.banned}
     standing = Standing(
         votes=frozenset(
             (vote.reply_id, vote.rater_id, vote.value > 0) for vote in votes if vote.rater_id not in banned

@@ -254,6 +254,19 @@ async def test_what_was_taken_back_or_turned_is_missed_and_what_is_new_is_not(st
     assert await missing() == 4
 
 
+async def test_ban_takes_back_all_that_counted_and_an_earlier_one_nothing(store: Store) -> None:
+    first, second = await ended_reply(store, asked=1), await ended_reply(store, asked=1, variant=1)
+    for rater in (2, 3):
+        await vote(store, first, rater)
+        await store.record_preference(first, second, rater, Preference.A)
+        await store.add_correction(Correction(second, rater, ("wrong",), "", ""))
+    await store.ban_rater(7, 3, 9)
+    then = (await collected(store)).standing
+    await store.ban_rater(7, 2, 9)
+    missing = then.missing_from((await collected(store)).standing)
+    assert missing == len({"vote", "vote by correction", "comparison", "correction"})
+
+
 # ---------------------------------------------------------------------- rows of nights
 
 

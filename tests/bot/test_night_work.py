@@ -138,6 +138,22 @@ async def test_rating_taken_back_during_the_night_keeps_its_adapter_from_being_s
         assert [reply.reply_id for reply in snapshot.replies] == [kept]
 
 
+async def test_rater_who_is_banned_during_the_night_does_not_count(tmp_path: Path) -> None:
+    async with house(tmp_path, job="wait") as h:
+        first, _ = await h.rate(2)
+        await vote(h.store, first, 3)
+
+        async def ban() -> None:
+            await h.store.ban_rater(7, 2, 9)
+
+        night = await _night(h, ban)
+        assert (night.outcome, night.adapter) == (NightOutcome.RETRACTED, None)
+        assert night.sentences[0].startswith("2 ratings of its data were taken back or banned meanwhile")
+        assert h.served().adapter is None
+        again = await _night(h)
+        assert again.outcome is NightOutcome.PROMOTED, "who is banned already is no news"
+
+
 async def test_rating_turned_round_counts_as_taken_back_and_a_new_one_does_not(tmp_path: Path) -> None:
     async with house(tmp_path / "turned", job="wait") as h:
         (reply,) = await h.rate(1)
