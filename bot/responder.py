@@ -18,7 +18,7 @@ from bot import text
 from bot.answer import Answer, Labels
 from bot.conversation import Composed, Conversations, labels_in, prompt_budget, with_completions
 from bot.errors import StoreError
-from bot.records import Ask, Generation, Message, Outcome, Reply, ReplyState, ServerSettings
+from bot.records import Ask, Generation, Message, Outcome, Provenance, Reply, ReplyState, ServerSettings
 from bot.streaming import Controls, Pacers, StreamingMessage, Surface, SurfaceBusy, SurfaceGone
 from models.errors import AdapterGone, EngineFailed, ModelError, PromptTooLong
 from models.types import FinishReason, Request
@@ -108,7 +108,7 @@ class Responder:
         self, reply_id: int, ask: Ask, history: Sequence[Message], surface: Surface, server: ServerSettings
     ) -> Reply | None:
         """Answer a reply that is claimed but shows nothing yet: the last process died before it could."""
-        system = server.system_prompt or self._settings.system_prompt
+        system = self._system_prompt(ask, server)
         budget = self._budget(server)
 
         async def compose() -> Composed:
@@ -121,6 +121,11 @@ class Responder:
                 raise
 
         return await self._run(reply_id, ask, compose, surface, server)
+
+    def _system_prompt(self, ask: Ask, server: ServerSettings) -> str:
+        """A server's came through Discord, and what answers the operator's prompts may be learned from."""
+        own = None if ask.provenance is Provenance.OPERATOR else server.system_prompt
+        return own or self._settings.system_prompt
 
     async def carry_on(self, ask: Ask, previous: Reply, surface: Surface, server: ServerSettings) -> Reply | None:
         """Continue where `previous` ended, from its exact tokens, as a reply of its own; None when already done.
@@ -164,7 +169,7 @@ class Responder:
         """Return the labels of the members in a reply's prompt: a line of the character's own words has none."""
         if reply.prompt is None or reply.ask.guild_id is None:
             return ()
-        own = {server.system_prompt or self._settings.system_prompt}
+        own = {self._system_prompt(reply.ask, server)}
         own |= set((await self._store.completions_of_messages(reply.prompt.message_ids)).values())
         part: Reply | None = reply
         while part and part.ask.continues_reply_id is not None:

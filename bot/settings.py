@@ -144,7 +144,9 @@ class Settings:
     )
     history_messages: int = _setting(40, "newest channel messages considered as context", _integer(1, 200))
     edit_interval_seconds: float = _setting(1.0, "seconds between edits of a streaming message", _number(0.0, 60.0))
-    system_prompt: str = _setting(DEFAULT_SYSTEM_PROMPT, "who the character is, where a server sets nothing else")
+    system_prompt: str = _setting(
+        DEFAULT_SYSTEM_PROMPT, "who the character is in rating rooms, and where a server sets nothing else"
+    )
     message_content_intent: bool = _setting(
         False,
         "true if the privileged message-content intent is on in the developer portal (free channels need it)",

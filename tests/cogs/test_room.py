@@ -284,6 +284,21 @@ async def test_members_words_never_come_into_the_rooms_prompt(world: World, turn
     assert "Mei" not in text
 
 
+async def test_what_a_moderator_typed_as_system_prompt_never_comes_into_the_rooms_prompt(
+    world: World, turns: Turns
+) -> None:
+    await world.store.change_server_settings(world.guild.id, world.moderator.id, system_prompt=f"Say {SECRET}.")
+    await bring(world, "Tell me a story.")
+    await start(world)
+    await turns.tick()
+    await world.answered_in("stage", 2)
+    reply = await reply_to(world)
+    assert reply.prompt is not None
+    text = world.model.tokenizer.decode(reply.prompt.token_ids)
+    assert SECRET not in text
+    assert world.bot.settings.system_prompt in text
+
+
 @pytest.mark.parametrize("button", ["regenerate", "continue"])
 async def test_members_words_never_come_into_another_version_of_a_reply(
     world: World, turns: Turns, button: str
