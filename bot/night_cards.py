@@ -100,6 +100,11 @@ def compare(a: str, b: str, figures: Iterable[Compared]) -> Card:
     return Card(f"Nights {a} and {b}", table, footer=f"{hidden} further figures are in the reports." if hidden else "")
 
 
+def refused(reason: str) -> Card:
+    """Say why the night that was planned did not begin."""
+    return Card("The planned night did not begin", reason, footer="/training status says when the next one is.")
+
+
 def canary_ended(verdict: CanaryVerdict) -> Card | None:
     """Say that the watch kept the canary or rolled it back; None while it goes on."""
     if verdict.decision is Decision.CONTINUE:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bot import night_cards
-from bot.errors import EncoreError, NightRunning
+from bot.errors import EncoreError, NightRefused, NightRunning
 from bot.learning_records import Cause
 from bot.morning_card import morning_card
 from bot.notices import LiveStatus
@@ -51,6 +51,7 @@ class NightShift:
         self._notices = notices
         self._edit_seconds = edit_seconds
         self._sleep = sleep
+        self._refusal_told = False
 
     async def learn(
         self,
@@ -86,8 +87,16 @@ class NightShift:
             await self._guarded(self._watch())
 
     async def _learn_if_due(self) -> None:
-        if await self._nightly.due():
+        if not await self._nightly.due():
+            return
+        try:
             await self.learn(Cause.SCHEDULE)
+        except NightRefused as error:
+            if not self._refusal_told:  # where it is due still, it is refused every few minutes
+                await self._notices.post(night_cards.refused(str(error)), await self._notices.channels())
+                self._refusal_told = True
+            raise
+        self._refusal_told = False
 
     async def _watch(self) -> None:
         verdict = await self._nightly.watch_canary()
