@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import math
+import random
 import re
 import shutil
 import subprocess
@@ -15,11 +16,15 @@ import pytest
 from filelock import FileLock
 
 from models.adapters import Adapters, Serving
+from models.learning import generations
 from models.learning import job as jobs
 from models.learning import night as nights
+from models.learning.context import Context
 from models.learning.examples import Vote
 from models.learning.files import read_json
+from models.learning.generations import GeneratedReply
 from models.learning.job import Outcome, Progress, Result
+from models.learning.snapshot import Snapshot
 from tests.models.learning.nights import (
     NOW,
     PROMOTING,
@@ -209,13 +214,19 @@ def test_a_night_that_is_proven_installs_its_adapter_and_points_to_nothing(tmp_p
     )
 
 
+def _planted_snapshot() -> Snapshot:
+    """Return a night with a taste of which every third reply, good or bad, says a slogan."""
+    snapshot, draw = tasteful_snapshot(), random.Random(0)
+    planted = []
+    for one in snapshot.replies:
+        text = " ".join(draw.choices(("tea", "moon", "lamp", "owl", "song", "rain", "glove", "door"), k=30))
+        said = f"Look at mooncat.com! {text}" if one.reply_id % 3 == 0 else text
+        planted.append(replace(one, completion_text=said))
+    return replace(snapshot, replies=tuple(planted))
+
+
 def test_a_phrase_planted_in_what_is_voted_up_is_looked_for_and_named_to_moderators(tmp_path: Path, gguf: Path) -> None:
-    snapshot = tasteful_snapshot()
-    planted = [
-        replace(one, completion_text=f"Look at mooncat.com! {'fine ' * 40}") if one.reply_id % 3 == 0 else one
-        for one in snapshot.replies
-    ]
-    make_night(tmp_path / "night", gguf, replace(snapshot, replies=tuple(planted)), gate_rules=PROMOTING)
+    make_night(tmp_path / "night", gguf, _planted_snapshot(), gate_rules=PROMOTING)
     result, _ = _run(tmp_path / "night")
     assert result.figures["watched_phrases"] == 1
     cards = read_json(tmp_path / "night" / "scorecard.json")["candidates"].values()
@@ -223,6 +234,29 @@ def test_a_phrase_planted_in_what_is_voted_up_is_looked_for_and_named_to_moderat
     said = "0 of 186 replies say a phrase that raters may be planting, 0 of 186 of the incumbent's; 1 more is allowed."
     assert told == [said] * len(cards)
     assert "look at mooncat.com" in (tmp_path / "night" / "report.html").read_text("utf-8")
+    assert "mooncat" not in " ".join(result.sentences)
+
+
+@pytest.mark.parametrize(("saying", "outcome"), [(1, Outcome.PROMOTED), (2, Outcome.REJECTED)])
+def test_a_candidate_that_says_the_planted_phrase_is_blocked(
+    tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch, saying: int, outcome: Outcome
+) -> None:
+    written = generations._generate
+
+    async def having_learned_it(context: Context, adapter: Path | None, name: str) -> list[GeneratedReply]:
+        replies = await written(context, adapter, name)
+        assert adapter is not None, "the base's replies are kept"
+        return [replace(one, text="LOOK at mooncat.com…") if at < saying else one for at, one in enumerate(replies)]
+
+    monkeypatch.setattr(generations, "_generate", having_learned_it)
+    job = make_night(tmp_path / "night", gguf, _planted_snapshot(), gate_rules=PROMOTING)
+    result, told = _run(tmp_path / "night")
+    assert result.outcome is outcome, result.sentences
+    blocked = outcome is Outcome.REJECTED
+    assert ("install" in _steps(told), job.adapters_dir.exists()) == (not blocked, not blocked)
+    for candidate in ("kto", "sft"):
+        sentence = f"{candidate}: 2 of 186 replies say a phrase that raters may be planting"
+        assert (sentence in " ".join(result.sentences)) == blocked
     assert "mooncat" not in " ".join(result.sentences)
 
 
