@@ -7,15 +7,14 @@ is complete. When a night runs and what moderators ask of it is `bot.nightly`'s.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import shutil
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bot import night_files
 from bot.collect import Collected, Standing, collect, eligible
 from bot.errors import EncoreError, NightError, NightRefused, StoreError
 from bot.learning_records import Night, NightOutcome, NightProgress, NightState
@@ -42,13 +41,6 @@ _MOMENT_SECONDS = 0.05
 MOST_ATTEMPTS = 3  # a night that takes the whole process down with it isn't tried for ever
 _STANDS_SECONDS = 2 * 86_400.0  # an older night has missed too many ratings to go on
 _WENT_ON = "It went on where an attempt before it had stopped."
-_STANDING = "standing.json"
-_LEFT_BEHIND = ("train", "adapters")  # the bulk of a night's folder; what was installed is elsewhere
-_TOLD = {"train.json", "dropped.json"}  # of "train": what the report is drawn from, again when a canary has news
-_OF_RATINGS = (
-    *(jobs.SNAPSHOT, "labelled.jsonl", "pairs.jsonl", _STANDING, "raters.json", "split.json", "scorecard.json"),
-    *("phrases.json", "train", "evidence", "report.html", "*.png"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +192,7 @@ class NightWork:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         note_members(folder, collected.members)
         sha256 = write_snapshot(folder / jobs.SNAPSHOT, collected.snapshot)
-        write_json(folder / _STANDING, collected.standing.as_object())
+        write_json(folder / night_files.STANDING, collected.standing.as_object())
         job = jobs.Job(
             night_id=night.id,
             model_path=self._spec.path or Path(),
@@ -326,7 +318,7 @@ class NightWork:
 
     async def _taken_back(self, night: Night) -> int:
         """Count what of the night's data stands no more."""
-        then = Standing.of_object(await asyncio.to_thread(read_json, self.folder / night.id / _STANDING))
+        then = Standing.of_object(await asyncio.to_thread(read_json, self.folder / night.id / night_files.STANDING))
         return then.missing_from((await self._collect(self._clock())).standing)
 
     async def _collect(self, now: float) -> Collected:
@@ -365,19 +357,9 @@ class NightWork:
 
     def _tidy(self, night: Night) -> None:
         """Remove what a night that ended needs no more, and what was taken back from it."""
-        folder = self.folder / night.id
-        for name in _LEFT_BEHIND:
-            for path in (folder / name).rglob("*"):
-                if path.name not in _TOLD and not path.is_dir():
-                    with contextlib.suppress(OSError):
-                        path.unlink()
+        night_files.remove_bulk(self.folder / night.id)
         if night.outcome is NightOutcome.RETRACTED:
-            for path in [path for name in _OF_RATINGS for path in folder.glob(name)]:
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    with contextlib.suppress(OSError):
-                        path.unlink()
+            night_files.remove_ratings(self.folder / night.id)
 
 
 def _with_result(night: Night, result: jobs.Result, policy: Mapping[str, Any]) -> Night:
