@@ -116,7 +116,7 @@ class ImportQueries:
 def _comparison(pair: ImportedPair, first_id: int, now: float) -> tuple[Any, ...]:
     earlier, later = sorted((pair.chosen, pair.rejected))
     told = Preference.A if pair.chosen == earlier else Preference.B
-    at = now if pair.created_at is None else pair.created_at
+    at = min(now, now if pair.created_at is None else pair.created_at)
     return first_id + earlier, first_id + later, pair.rater_id, told.value, at
 
 

@@ -155,11 +155,14 @@ async def test_named_raters_vote_and_label_nothing(tmp_path: Path) -> None:
 async def test_time_that_lies_ahead_counts_as_now(tmp_path: Path) -> None:
     """Else no rating of today could be newer than what was learned from it, until that date."""
     clock = Clock()
-    imported = read(write(tmp_path, GOOD | {"rater": "mei", "created_at": "2099-05-01T12:00:00Z"}))
+    ahead = {"rater": "mei", "created_at": "2099-05-01T12:00:00Z"}
+    imported = read(write(tmp_path, GOOD | ahead, *ranked("best", "good", "bad", **ahead)))
     async with opened(tmp_path, clock=clock) as store:
         snapshot = await added(store, imported)
-    assert [reply.created_at for reply in snapshot.replies] == [clock.now]
-    assert [vote.rated_at for vote in snapshot.votes] == [clock.now]
+    opinions = [opinion for pair in snapshot.pairs for opinion in pair.opinions]
+    assert snapshot.votes and opinions
+    assert {reply.created_at for reply in snapshot.replies} == {clock.now}
+    assert {said.rated_at for said in (*snapshot.votes, *opinions)} == {clock.now}
 
 
 async def test_a_file_is_taken_once_for_a_model(tmp_path: Path) -> None:
