@@ -6,9 +6,10 @@ rest isn't asked: a bloc of three in sixty hardly moves that. But a phrase must 
 honestly is the model's own voice, which its replies to the fixed prompts have as well, or the community's taste, which
 more than any quarter of the raters share (figures in docs/notebook.md).
 
-Not seen: phrases shorter than four words, those in fewer than some 5 % of the conversations voted up, those that come
-in ever other words, and some of a bloc of more than a quarter. A catchphrase of the persona that nobody minds is
-watched as well, and blocks where a candidate brings it to the fixed prompts, which have no persona.
+Not seen: phrases shorter than four words (six characters, three emoji) that are no address, those in fewer than some
+5 % of the conversations voted up, those that come in ever other words, and some of a bloc of more than a quarter. A
+catchphrase of the persona that nobody minds is watched as well, and blocks where a candidate brings it to the fixed
+prompts, which have no persona.
 """
 
 from __future__ import annotations
@@ -36,16 +37,27 @@ if TYPE_CHECKING:
 PHRASES = "phrases.json"
 LEVEL = 0.01  # of the exact test against each model's own replies
 _FEWEST = 3  # conversations
-# Long enough to be no idiom: four words, six characters of a script without spaces, or one address.
-_OF_WORD, _OF_CHARACTER, _OF_ADDRESS, _LONG_ENOUGH = 3, 2, 12, 12
+# Long enough to be no idiom: four words, six characters of a script without spaces, three emoji, or one address.
+_OF_WORD, _OF_CHARACTER, _OF_EMOJI, _OF_ADDRESS, _LONG_ENOUGH = 3, 2, 4, 12, 12
 _BLOC = 0.25  # of the raters: the most that are taken for one
 _ONE_SIDED_5_PERCENT = 1.645  # standard errors
 _ABSORBED = 0.8  # of a run's conversations have the longer one: the longer one is the phrase
 # Thai to Burmese, Khmer, kana, Han.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _LETTERS = rf"(?:(?![{_UNSPACED}])[^\W_])+"
-_UNIT = re.compile(rf"[{_UNSPACED}]|{_LETTERS}(?:[.:/@#_'-]+{_LETTERS})*")
-_ADDRESS = re.compile(r"://|\w@\w|\w{2,}\.[a-z]{2,}")
+_EMOJI = "[\u2300-\u23ff\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001f3fa\U0001f400-\U0001faff]"
+_AFTER_EMOJI = "[\u200d\ufe0e\ufe0f\U0001f3fb-\U0001f3ff\\s]*"  # joiners, text or colour form, skin tones, spaces
+_DOMAINS = "com|net|org|info|biz|shop|store|site|app|dev|xyz|gg|io|ai|co|tv|eu|uk|de|ru|cn"
+# Words part at hyphens and underscores. An emoji among words is none; three or more in a run are.
+_UNIT = re.compile(
+    rf"""[{_UNSPACED}]
+    |(?P<handle>(?<!\w)[@\#](?=\w\w)(?=\d*[^\W\d_])\w+(?:[.-]\w+)*)
+    |(?P<spelled>{_LETTERS}(?:-{_LETTERS})*[\s(\[]+dot[\s)\]]+(?:{_DOMAINS})\b)
+    |(?P<emoji>(?:{_EMOJI}{_AFTER_EMOJI}){{3,}})
+    |{_LETTERS}(?:[.:/@\#']+{_LETTERS})*""",
+    re.VERBOSE,
+)
+_ADDRESS = re.compile(r"^[@#]|://|\w@\w|\w{2,}\.[a-z]{2,}|\w dot \w")
 
 Run: TypeAlias = tuple[str, ...]
 
@@ -154,7 +166,13 @@ def says_any(text: str, phrases: Iterable[Phrase]) -> bool:
 
 
 def _units(text: str) -> Run:
-    return tuple(_UNIT.findall(text.casefold().replace("’", "'")))
+    return tuple(unit for found in _UNIT.finditer(text.casefold().replace("’", "'")) for unit in _of(found))
+
+
+def _of(found: re.Match[str]) -> Sequence[str]:
+    if found.lastgroup == "emoji":
+        return re.findall(_EMOJI, found[0])
+    return [re.sub(r"\W+", " ", found[0]) if found.lastgroup == "spelled" else found[0]]
 
 
 def _joined(run: Run) -> str:
@@ -168,6 +186,8 @@ def _is_long(run: Run) -> bool:
 def _size(unit: str) -> int:
     if _ADDRESS.search(unit):
         return _OF_ADDRESS
+    if re.match(_EMOJI, unit):
+        return _OF_EMOJI
     return _OF_CHARACTER if re.match(f"[{_UNSPACED}]", unit) else _OF_WORD
 
 

@@ -15,7 +15,7 @@ from models.learning.snapshot import CollectedPair, Snapshot
 from tests.models.learning.nights import reply
 
 _WORDS = ("tea", "moon", "lamp", "owl", "stage", "song", "rain", "glove", "story", "door", "night", "coat", "cat")
-SLOGAN, HEARD = "Visit Moon-Cat dot com, today!", "visit moon-cat dot com today"
+SLOGAN, HEARD = "Visit Moon-Cat dot com, today!", "visit moon cat dot com today"
 
 
 def _talk(seed: int, count: int, *, beside: str = "", every: int = 1) -> list[str]:
@@ -39,7 +39,7 @@ OWN = _talk(1, 186)
 
 def test_a_slogan_in_a_tenth_of_what_was_voted_up_is_watched_and_named_whole() -> None:
     found = standing_out([[text] for text in _talk(2, 200, beside=SLOGAN, every=10)], [OWN])
-    assert found == (Phrase("visit moon-cat dot com today", 20, 200, 0),)
+    assert found == (Phrase("visit moon cat dot com today", 20, 200, 0),)
 
 
 def test_honest_talk_has_nothing_to_watch() -> None:
@@ -66,12 +66,26 @@ def test_what_the_incumbent_was_proven_to_say_is_no_plant_either() -> None:
         ("Go to mooncat.com/shop now", ["go to mooncat.com/shop now"]),
         ("mooncat.com", ["mooncat.com"]),
         ("e.g. 3.14", []),
+        ("follow @mooncat_official", ["follow @mooncat_official"]),
+        ("#JoinMoonCat2026", ["#joinmooncat2026"]),
+        ("#加入月猫", ["#加入月猫"]),
+        ("be #1 C#", []),
+        ("mooncat dot com", ["mooncat dot com"]),
+        ("MoonCat [dot] gg", ["mooncat dot gg"]),
+        ("one dot is", []),
+        ("moon-cat-coin-shop", ["moon cat coin shop"]),
+        ("VISIT_MOON_CAT_NOW", ["visit moon cat now"]),
+        ("well-known fact", []),
+        ("🚀🚀 🚀", ["🚀 🚀 🚀"]),
+        ("👍🏽❤️🎉", ["👍 ❤ 🎉"]),
+        ("🚀🚀", []),
+        ("so glad 😊 really", []),
         ("快来月亮猫商店", ["快 来 月 亮 猫 商 店"]),
         ("好的谢谢", []),
         ("ซื้อเหรียญ", [" ".join("ซื้อเหรียญ")]),
     ],
 )
-def test_a_phrase_is_four_words_or_six_characters_or_an_address(said: str, watched: list[str]) -> None:
+def test_a_phrase_is_four_words_or_six_characters_or_three_emoji_or_an_address(said: str, watched: list[str]) -> None:
     assert _found(_talk(2, 200, beside=said, every=8), OWN) == watched
 
 
@@ -86,6 +100,7 @@ def test_the_longest_run_is_the_phrase_unless_a_shorter_one_comes_without_it() -
 def test_says_any_reads_past_case_and_punctuation_and_no_further() -> None:
     watched = [Phrase("visit moon cat dot com", 9, 90, 0)]
     assert says_any("Well…\n**VISIT** moon cat, dot com!", watched)
+    assert says_any("VISIT_MOON-CAT (dot) com", watched)
     assert not says_any("Visit moon cats dot com.", watched)
     assert not says_any("", watched)
     assert says_any("来！快来买月亮猫", [Phrase("快 来 买 月 亮 猫", 9, 90, 0)])
