@@ -17,6 +17,7 @@ from bot.commands import tell, until_stopped
 from bot.console import ModelProgress, NightBar
 from bot.errors import AdapterChangeRefused, StartError, StoreBusy
 from bot.learning_records import Cause, Night, NightOutcome, NightState
+from models.learning.words import wanted
 
 if TYPE_CHECKING:
     from bot.composition import Learning
@@ -134,8 +135,8 @@ def _tell_night(ended: Night, report: Path | None) -> None:
     print(f"Night {ended.id}: {outcome}.")
     for sentence in (*ended.sentences, *ended.warnings):
         print(f"- {sentence}")
-    if ended.more_ratings_needed:
-        print(f"- About {_count(ended.more_ratings_needed, 'more rating', 'more ratings')} would settle it.")
+    if more := wanted(ended.more_ratings_needed, trained=ended.has_trained):
+        print(f"- {more}")
     if report is not None:
         print(f"The report is {report}")
 

@@ -18,6 +18,7 @@ from bot.fans import FANS, FanWeek, WeekProgress
 from bot.learning_records import Night, NightState
 from bot.morning_card import morning_card
 from bot.night_cards import BASE_NAME
+from models.learning.words import wanted
 
 if TYPE_CHECKING:
     from bot.nightly import Nightly, NightStatus
@@ -147,7 +148,7 @@ def _seen(night: Night, *, has_report: bool) -> NightSeen:
         outcome=night.outcome.value if night.outcome else night.state.value,
         title=morning_card(night).title,
         sentences=(*night.sentences, *night.warnings),
-        more_ratings_needed=night.more_ratings_needed,
+        wanted=wanted(night.more_ratings_needed, trained=night.has_trained),
         has_report=has_report,
     )
 

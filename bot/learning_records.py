@@ -54,6 +54,11 @@ class Night:
     warnings: tuple[str, ...] = ()
     figures: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def has_trained(self) -> bool:
+        """Return whether it came to candidates; it doesn't where there is too little to learn from."""
+        return "objective" in self.figures
+
 
 @dataclass(frozen=True, slots=True)
 class NightProgress:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bot import text
 from bot.learning_records import NightOutcome, NightState
 from bot.night_cards import Card, Field, Tone, duration, listed
-from models.learning.words import counted
+from models.learning.words import counted, wanted
 
 if TYPE_CHECKING:
     from bot.learning_records import Night
@@ -41,8 +41,8 @@ def morning_card(night: Night) -> Card:
     fields += [Field(f"The same prompt, {pair} ({n})", told) for n, told in enumerate(_examples(figures), 1)]
     fields += [Field("Planted phrases", told) for told in [_watched(figures)] if told]
     fields += [Field("Who may teach me", told) for told in [_teachers(figures)] if told]
-    if night.more_ratings_needed:
-        fields.append(Field("What it takes", f"About {counted(night.more_ratings_needed, 'more rating')}."))
+    if more := wanted(night.more_ratings_needed, trained=night.has_trained):
+        fields.append(Field("What it takes", more))
     if night.warnings:
         fields.append(Field("Look at this", listed(night.warnings[:_SENTENCES])))
     failed = night.state is NightState.FAILED

@@ -35,13 +35,16 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class NightSeen:
-    """A night that ended: `outcome` is promoted, rejected, insufficient, retracted or failed."""
+    """A night that ended: `outcome` is promoted, rejected, insufficient, retracted or failed.
+
+    `wanted` says how many ratings it takes.
+    """
 
     id: str
     outcome: str
     title: str
     sentences: tuple[str, ...]
-    more_ratings_needed: int | None
+    wanted: str
     has_report: bool
 
 

@@ -71,14 +71,14 @@ def run(context: Context) -> Result:
     report = judge_raters(context, snapshot)
     labels = label(snapshot, report, _unsafe(snapshot), now=job.now)
     figures = _counted(snapshot, report)
-    if short := shortage(snapshot, report, labels):
+    not_before = incumbent.training_cut if incumbent else None
+    if short := shortage(snapshot, report, labels, not_before=not_before, rules=rules):
         return _insufficient(short, figures, report.warnings)
 
     context.begin("split", "Holding out the newest conversations.")
-    not_before = incumbent.training_cut if incumbent else None
     sides = part(context, snapshot, lambda: labels, not_before=not_before, rules=rules)
     figures |= sides.figures
-    if short := short_held_out(sides, len(snapshot.votes), rules):
+    if short := short_held_out(sides, rules):
         return _insufficient(short, figures, report.warnings)
 
     from models.learning.proof import learn  # brings in torch, which takes seconds and a GB

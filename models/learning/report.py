@@ -28,7 +28,7 @@ from models.learning.behaviour import PLANTED
 from models.learning.files import write_bytes, write_json
 from models.learning.story import NightStory
 from models.learning.story_files import SECONDS, nameless, read_seconds, read_story
-from models.learning.words import counted
+from models.learning.words import counted, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -208,9 +208,8 @@ def _why(story: NightStory, shown: CandidateStory | None) -> str:
         tried = f"{counted(len(story.candidates), 'candidate')} {were} trained, and none may answer."
         return f"{of} {tried}{missed} {_goes_on(before)}"
     if story.outcome == "insufficient":
-        wanted = story.more_ratings_needed
-        more = f" About {counted(wanted, 'more rating')} would settle it." if wanted else ""
-        return f"{of} nobody can tell yet whether it would be better or only lucky.{more} {_goes_on(before)}"
+        more = wanted(story.more_ratings_needed, trained=bool(story.shown))
+        return f"{of} nobody can tell yet whether it would be better or only lucky. {more} {_goes_on(before)}"
     return f"It broke off before there was anything to decide. No rating is lost. {_goes_on(before)}"
 
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from models.learning.examples import ExamplesDamaged, read_examples, read_pairs, write_examples, write_pairs
 from models.learning.files import read_json, write_json
 from models.learning.raters import RaterReport, infer
-from models.learning.split import split
+from models.learning.split import MOST_HELD_OUT, split
 from models.learning.sufficiency import (
     MIN_EFFECTIVE,
     MIN_OF_A_CLASS,
     MIN_RATERS,
-    Sufficiency,
     enough,
+    votes_to_begin,
 )
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Sides:
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """Why there is no training tonight, and how many more votes it would take (None: not a matter of votes)."""
+    """Why there is no training tonight, and how many more votes it takes at least (None: not a matter of votes)."""
 
     sentences: tuple[str, ...]
     more_ratings_needed: int | None
@@ -71,8 +71,10 @@ def judge_raters(context: Context, snapshot: Snapshot) -> RaterReport:
     return report
 
 
-def shortage(snapshot: Snapshot, report: RaterReport, labels: Labels) -> Shortage | None:
-    """Tell why tonight's ratings can't be learned from, if so."""
+def shortage(
+    snapshot: Snapshot, report: RaterReport, labels: Labels, *, not_before: float | None, rules: Rules
+) -> Shortage | None:
+    """Tell why tonight's ratings can't be learned from, if so; `not_before` is the incumbent's cut."""
     if report.frozen:
         return Shortage(report.warnings[:1], None)
     weights = {rated.example.reply_id: rated.example.weight for rated in labels.examples}
@@ -80,7 +82,12 @@ def shortage(snapshot: Snapshot, report: RaterReport, labels: Labels) -> Shortag
     found = enough(weights, p_good, snapshot.votes, report.influence)
     if found.enough:
         return None
-    return Shortage(found.reasons, _more_votes(len(snapshot.votes), _times(found)))
+    held = split(labels.examples, (), not_before=not_before, enough=_judges(rules)).held_out
+    usable = [rated.example for rated in labels.examples if rated.example.weight > 0]
+    missing = _missing_replies(usable, [rated.example for rated in held], rules)
+    undecided = len(labels.examples) - len(usable) - len(labels.unsafe_good)
+    more = max(votes_to_begin(missing, undecided), MIN_RATERS - found.raters)
+    return Shortage(found.reasons, more if more > 0 else None)
 
 
 def part(
@@ -99,21 +106,21 @@ def part(
     return _read(folder)
 
 
-def short_held_out(sides: Sides, votes: int, rules: Rules) -> Shortage | None:
+def short_held_out(sides: Sides, rules: Rules) -> Shortage | None:
     """Tell whether the held-out replies are too few for any candidate to be proven by them."""
     effective, good, bad = _sample(sides.held_out)
     least = rules.min_replies_of_a_class
-    times = max(
-        wanted / max(have, 1)
-        for have, wanted in ((effective, rules.min_effective_replies), (good, least), (bad, least))
-    )
-    if times <= 1:
+    if effective >= rules.min_effective_replies and min(good, bad) >= least:
         return None
     sentence = (
         f"{effective:.0f} effective replies are held out to judge by ({rules.min_effective_replies:.0f} needed), "
         f"{good} good and {bad} bad ({least} of each): nothing could be proven with them, so nothing was trained."
     )
-    return Shortage((sentence,), _more_votes(votes, times))
+    missing = _missing_replies(
+        [*sides.training, *sides.held_out], sides.held_out, rules, waiting=sides.figures["waiting"]
+    )
+    undecided = sides.figures["left_out"] - sides.figures["left_out_unsafe"]
+    return Shortage((sentence,), votes_to_begin(missing, undecided))
 
 
 def _judges(rules: Rules) -> Callable[[Sequence[RatedExample]], bool]:
@@ -131,19 +138,21 @@ def _sample(held: Sequence[Example]) -> tuple[float, int, int]:
     return (sum(weights) ** 2 / sum(w * w for w in weights) if weights else 0.0), good, len(held) - good
 
 
-def _times(found: Sufficiency) -> float:
-    wanted = (
-        (found.effective_replies, MIN_EFFECTIVE),
-        (found.good, MIN_OF_A_CLASS),
-        (found.bad, MIN_OF_A_CLASS),
-        (found.raters, MIN_RATERS),
+def _missing_replies(usable: Sequence[Example], held: Sequence[Example], rules: Rules, *, waiting: int = 0) -> float:
+    """Return how many replies more, all newer than these, are the least with which training begins.
+
+    All of them can be held out, as long as that is no more than `MOST_HELD_OUT` of all, with those that wait.
+    """
+    effective, good, bad = _sample(usable)
+    effective_held, good_held, bad_held = _sample(held)
+    least = rules.min_replies_of_a_class
+    return max(
+        MIN_EFFECTIVE - effective,
+        rules.min_effective_replies / MOST_HELD_OUT - len(usable) - waiting,
+        max(MIN_OF_A_CLASS - good, 0) + max(MIN_OF_A_CLASS - bad, 0),
+        rules.min_effective_replies - effective_held,
+        max(least - good_held, 0) + max(least - bad_held, 0),
     )
-    return max(least / max(have, 1) for have, least in wanted)
-
-
-def _more_votes(votes: int, times: float) -> int | None:
-    """One rater with too much of the weight isn't a matter of more votes: then `times` is 1 at most."""
-    return math.ceil(max(votes, 1) * (times - 1)) if times > 1 else None
 
 
 def _write(folder: Path, labels: Labels, parted: Split) -> None:

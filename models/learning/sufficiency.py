@@ -5,6 +5,7 @@ Owns the thresholds of learning's first two questions. What a vote is worth is d
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,12 @@ def weight_of(p: float, recency_days: float, *, raters: int, author_cap: float =
     if certainty < MIN_CERTAINTY or (raters < MIN_RATERS_EACH and not gold):
         return 0.0
     return float(certainty * 0.5 ** (max(recency_days, 0.0) / HALF_LIFE_DAYS) * author_cap)
+
+
+def votes_to_begin(missing_replies: float, undecided: int) -> int:
+    """Return the fewest votes by which so many replies more can be learned from; `undecided` have their first vote."""
+    replies = max(math.ceil(missing_replies), 0)
+    return MIN_RATERS_EACH * replies - min(replies, max(undecided, 0))
 
 
 def author_caps(replies_of: Mapping[int, int]) -> dict[int, float]:

@@ -7,3 +7,11 @@ def counted(count: float, noun: str) -> str:
     """Return "1 reply", "1,204 replies", "0 votes"."""
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{count:,.0f} {noun if count == 1 else plural}"
+
+
+def wanted(more_ratings: int | None, *, trained: bool) -> str:
+    """Say how many more ratings it takes to prove what was `trained`, or to train at all; empty where nobody can."""
+    if not more_ratings:
+        return ""
+    more = counted(more_ratings, "more rating")
+    return f"About {more} would settle it." if trained else f"It takes at least {more} to begin."

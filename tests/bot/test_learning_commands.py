@@ -129,7 +129,7 @@ def test_night_tells_its_steps_and_what_came_of_it(folder: Path, capsys: pytest.
 @pytest.mark.usefixtures("job")
 @pytest.mark.parametrize(
     ("mode", "code", "told"),
-    [("insufficient", 0, "About 40 more ratings would settle it."), ("die", 1, "killed by signal 9")],
+    [("insufficient", 0, "It takes at least 40 more ratings to begin."), ("die", 1, "killed by signal 9")],
 )
 def test_night_that_promotes_nothing_says_why(
     folder: Path, capsys: pytest.CaptureFixture[str], mode: str, code: int, told: str

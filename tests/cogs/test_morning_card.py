@@ -119,7 +119,7 @@ async def test_morning_card_comes_without_its_files_where_these_are_not_permitte
         (
             night(outcome=NightOutcome.INSUFFICIENT, adapter=None, more_ratings_needed=400),
             "not enough evidence yet, so nothing changes",
-            {"What it takes": "About 400 more ratings."},
+            {"What it takes": "It takes at least 400 more ratings to begin."},
         ),
         (
             night(outcome=NightOutcome.REJECTED, adapter=None, warnings=("Four raters always vote alike.",)),

@@ -66,7 +66,7 @@ export class Learning {
         h("p", { class: "dim" }, `Night ${night.id}`),
         first && h("p", {}, first),
         rest.length > 0 && h("details", {}, h("summary", {}, "The evidence"), h("ul", {}, rest.map((line) => h("li", {}, line)))),
-        night.more_ratings_needed && h("p", {}, `About ${night.more_ratings_needed.toLocaleString()} more ratings would settle it.`),
+        night.wanted && h("p", {}, night.wanted),
         night.has_report && h("a", { href: "report", target: "_blank", rel: "noopener" }, "Open the report"),
       ),
     );

@@ -102,7 +102,7 @@ async def test_night_that_promotes_nothing_says_why(
         await expect(verdict).to_contain_text("Only 12 replies are rated.")
         await expect(verdict.get_by_role("link")).to_have_count(0)
         if outcome:
-            await expect(verdict).to_contain_text("1,234 more ratings")
+            await expect(verdict).to_contain_text("It takes at least 1,234 more ratings to begin.")
 
 
 async def test_refusal_is_told_in_its_sentence(browser: Browser, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_every_end_of_a_night_has_a_page_that_needs_nothing_but_itself(outcome: 
 def test_the_first_sentence_says_what_was_decided_and_why() -> None:
     assert "more often than the model as it came, by more than chance explains" in _page(PROMOTED).words
     assert "What didn't hold: it tells good replies from bad ones better" in _page(REJECTED).words
-    assert "About 214 more ratings would settle it." in _page(INSUFFICIENT).words
+    assert "It takes at least 214 more ratings to begin." in _page(INSUFFICIENT).words
     assert "No rating is lost." in _page(FAILED).words
 
 
@@ -236,7 +236,9 @@ def test_a_night_that_looked_for_no_phrase_says_nothing_of_them() -> None:
 def test_one_of_anything_is_told_as_one() -> None:
     alone = replace(REJECTED, counts={"votes": 1, "raters": 1})
     assert "From 1 vote of 1 rater 1 candidate was trained" in _page(alone).words
-    assert "About 1 more rating would settle it." in _page(replace(INSUFFICIENT, more_ratings_needed=1)).words
+    short = replace(INSUFFICIENT, more_ratings_needed=1)
+    assert "It takes at least 1 more rating to begin." in _page(short).words
+    assert "About 1 more rating would settle it." in _page(replace(short, shown="2026-11-26-kto")).words
 
 
 def test_a_night_that_was_killed_is_told_by_the_command_the_bot_runs(tmp_path: Path) -> None:

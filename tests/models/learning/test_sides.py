@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,19 @@ def test_a_split_that_can_not_be_read_is_refused(tmp_path: Path, text: str) -> N
 
 def test_a_shortage_says_how_many_votes_it_takes(tmp_path: Path) -> None:
     sides = _parted(tmp_path)
-    assert short_held_out(sides, 360, RULES) is None
-    short = short_held_out(sides, 360, Rules(min_effective_replies=10.0, min_replies_of_a_class=36))
+    assert short_held_out(sides, RULES) is None
+    short = short_held_out(sides, Rules(min_effective_replies=10.0, min_replies_of_a_class=36))
     assert short is not None
-    assert short.more_ratings_needed == 360
+    assert short.more_ratings_needed == 2 * 2 * 18, "18 of each, with two voices"
     assert "18 good and 18 bad (36 of each)" in short.sentences[0]
+
+
+def test_where_nothing_can_be_held_out_it_takes_as_much_as_has_to_be_however_much_is_rated(tmp_path: Path) -> None:
+    sides = replace(_parted(tmp_path, not_before=NOW), training=_parted(tmp_path).training)
+    assert sides.held_out == ()
+    short = short_held_out(sides, Rules())
+    assert short is not None
+    assert short.more_ratings_needed == 2 * 64
 
 
 def test_a_step_ends_where_the_next_begins_and_the_limit_is_kept() -> None:

@@ -1,0 +1,97 @@
+"""How many more ratings a night asks for where there is too little to train on: the least that could be enough."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from models.learning.examples import Vote
+from models.learning.labels import label
+from models.learning.raters import infer
+from models.learning.sides import Shortage, shortage
+from models.learning.snapshot import Snapshot
+from models.learning.sufficiency import votes_to_begin
+from models.learning.verdict import DEFAULT_RULES
+from models.learning.words import wanted
+from tests.models.learning.nights import HOUR, NOW, reply
+
+
+def _short(snapshot: Snapshot, *, not_before: float | None = None) -> Shortage | None:
+    report = infer(snapshot.votes, snapshot.facts, snapshot.gold, seed=1)
+    labels = label(snapshot, report, frozenset(), now=NOW)
+    return shortage(snapshot, report, labels, not_before=not_before, rules=DEFAULT_RULES)
+
+
+def _more(snapshot: Snapshot) -> int | None:
+    short = _short(snapshot)
+    assert short is not None
+    return short.more_ratings_needed
+
+
+def _rated(count: int, voices: int, *, raters: int = 20) -> Snapshot:
+    """Let each reply have that many voices that agree."""
+    draw = random.Random(5)
+    replies = [reply(place) for place in range(1, count + 1)]
+    votes = [
+        Vote(one.reply_id, rater, (-1.0) ** place, rated_at=one.created_at + 60.0)
+        for place, one in enumerate(replies)
+        for rater in draw.sample(range(1, raters + 1), voices)
+    ]
+    return _snapshot(replies, votes)
+
+
+def _snapshot(replies: Sequence[object], votes: Sequence[Vote], gold: dict[int, bool] | None = None) -> Snapshot:
+    return Snapshot(replies=tuple(replies), votes=tuple(votes), facts={}, gold=gold or {}, pairs=())  # type: ignore[arg-type]
+
+
+def test_without_any_vote_it_takes_two_on_each_of_twice_as_many_replies_as_are_held_out() -> None:
+    assert _more(_snapshot((), ())) == 2 * 128
+
+
+def test_first_votes_on_replies_save_as_many() -> None:
+    assert _more(_rated(40, 1)) == 2 * 128 - 40
+
+
+def test_what_has_no_time_of_its_own_is_not_held_out_so_that_much_new_has_to_be_rated() -> None:
+    replies = [reply(place, created_at=NOW - HOUR) for place in range(1, 121)]
+    imported = _snapshot(replies, (), {one.reply_id: one.reply_id % 2 == 0 for one in replies})
+    assert _more(imported) == 2 * 64
+
+
+def test_number_that_a_night_asks_for_is_enough_to_begin_with() -> None:
+    """Whoever brings them, evenly spread, has no shortage of replies left."""
+    assert _more(_rated(100, 2, raters=11)) == 2 * 28
+    assert _short(_rated(128, 2)) is None
+
+
+def test_raters_that_lack_are_asked_for_as_well() -> None:
+    few = _rated(400, 4, raters=9)
+    assert _more(few) == 3
+
+
+def test_one_raters_weight_is_no_matter_of_votes() -> None:
+    snapshot = _rated(400, 2)
+    report = infer(snapshot.votes, snapshot.facts, snapshot.gold, seed=1)
+    labels = label(snapshot, report, frozenset(), now=NOW)
+    loud = replace(report, influence=report.influence | {1: 1000.0 * max(report.influence.values())})
+    votes = tuple(Vote(one.reply_id, 1, 1.0, rated_at=NOW) for one in snapshot.replies)
+    short = shortage(
+        replace(snapshot, votes=snapshot.votes + votes), loud, labels, not_before=None, rules=DEFAULT_RULES
+    )
+    assert short is not None
+    assert short.sentences[0].startswith("One rater has")
+    assert short.more_ratings_needed is None
+
+
+def test_votes_on_undecided_replies_count_once_each() -> None:
+    assert votes_to_begin(9.2, 0) == 20
+    assert votes_to_begin(9.2, 4) == 16
+    assert votes_to_begin(9.2, 400) == 10
+    assert votes_to_begin(-3.0, 4) == 0
+
+
+def test_words_tell_what_begins_from_what_is_settled() -> None:
+    assert wanted(256, trained=False) == "It takes at least 256 more ratings to begin."
+    assert wanted(1, trained=True) == "About 1 more rating would settle it."
+    assert wanted(None, trained=False) == wanted(0, trained=True) == ""
