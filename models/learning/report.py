@@ -209,7 +209,8 @@ def _why(story: NightStory, shown: CandidateStory | None) -> str:
         return f"{of} {tried}{missed} {_goes_on(before)}"
     if story.outcome == "insufficient":
         more = wanted(story.more_ratings_needed, trained=bool(story.shown))
-        return f"{of} nobody can tell yet whether it would be better or only lucky. {more} {_goes_on(before)}"
+        told = f"{of} nobody can tell yet whether it would be better or only lucky."
+        return " ".join(filter(None, [told, more, _goes_on(before)]))
     return f"It broke off before there was anything to decide. No rating is lost. {_goes_on(before)}"
 
 
