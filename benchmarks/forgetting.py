@@ -69,7 +69,7 @@ async def learn(folder: Path, *, replies: int) -> Night:
         progress=lambda *_: None,
         nights=NightOptions(snowflakes=False),
     )
-    async with opening as (store, model, learning), Ratings(store) as ratings:
+    async with opening as (store, model, learning, _), Ratings(store) as ratings:
         responder = Responder(store, model, settings=settings, arms=learning.arms)
         if (await store.counts(GUILD)).rated_replies < replies:
             week = FanWeek(store, responder, ratings, GUILD, seed=SEED, replies=replies)

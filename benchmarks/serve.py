@@ -84,7 +84,7 @@ class Stage:
         guild_id = self.world.guild.id
         sampling = (await self.store.server_settings(guild_id)).sampling
         sampling = dataclasses.replace(sampling, max_new_tokens=tokens)
-        await self.store.change_server_settings(guild_id, 0, sampling=sampling, seed=7)
+        await self.store.change_server_settings(guild_id, 0, sampling=sampling, seed=7, quotas={})
 
     async def talk(self, channel: Any, text: str) -> tuple[Reply, float]:
         """Say something to the bot; return its finished reply and the seconds from the event to the final edit."""

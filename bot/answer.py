@@ -19,6 +19,8 @@ from models.types import Finish, FinishReason, Piece
 
 _NUMBER = re.compile(r"#\d{4}\Z")  # what tells two labels of one look apart
 _HEAD = re.compile(r"[^\n:：]{0,64}")  # what may be a label: the longest has 37 characters, and marks stand around it
+CUT_NOTE = "Cut at the length limit; I can continue."
+_SPOKE_FOR_ANOTHER = "I began to speak for somebody else, so I stopped; ask me for another version."
 _MARKS = re.compile(r"[\s\[\](){}<>【】「」『』\"“”'‘’`|*_~#@]+")
 _EMPHASIS = re.compile(r"[*_]+(?=[^\s*_])")
 _ITEM = re.compile(r"\s*(?:[-*+•]|\d+[.)]) ")  # a list may well say something of each member
@@ -95,6 +97,8 @@ class Answer:
     failure: str | None = None  # the sentence for the member
     impersonates: bool = False
     is_over: bool = False  # it went on as another member's
+    hidden: str | None = None  # why the rest of it may not be shown
+    _kept: str = ""  # of what is hidden: what was shown
     _labels: Labels = field(default_factory=lambda: Labels("", ()))
     _before: str = ""  # a tag that the prompt ends with
     _raw: str = ""  # with that tag and with labels
@@ -126,11 +130,13 @@ class Answer:
 
     @property
     def completion(self) -> str:
-        return self._without_labels(0, self._raw)
+        return self._without_labels(0, self._raw) if self.hidden is None else self._kept
 
     @property
     def token_ids(self) -> list[int]:
         """Return the tokens of the completion; a token that is cut in two is spelled anew."""
+        if self.hidden is not None:
+            return list(self.spell(self._kept))
         ids: list[int] = []
         place = len(self._before)
         for piece in self._pieces:
@@ -139,6 +145,10 @@ class Answer:
             ids += piece.token_ids if whole else self.spell(self._without_labels(place, piece.text))
             place = after
         return ids
+
+    def hide(self, shown: str, why: str) -> None:
+        """Keep of the answer what was shown alone."""
+        self._kept, self.hidden = shown, why
 
     @property
     def presentable(self) -> str:
@@ -155,6 +165,22 @@ class Answer:
     def elapsed_milliseconds(self) -> float:
         return (time.monotonic() - self.started) * 1000
 
+    def ending(self, *, stopped_by_member: bool, closing: bool) -> tuple[ReplyState, list[str]]:
+        """Return the state and what the small print below the text says of it."""
+        if self.failure:
+            return ReplyState.FAILED, [self.failure]
+        if self.hidden:
+            return ReplyState.STOPPED, []
+        if self.impersonates:
+            return ReplyState.DONE, [_SPOKE_FOR_ANOTHER]
+        if self.finish_reason in (None, FinishReason.CANCELLED):
+            if stopped_by_member:
+                return ReplyState.STOPPED, ["Stopped."]
+            if closing:
+                return ReplyState.INTERRUPTED, ["I am restarting; ask me again in a moment."]
+            return ReplyState.STOPPED, []
+        return ReplyState.DONE, [CUT_NOTE] if self.finish_reason is FinishReason.LENGTH else []
+
     def outcome(self, state: ReplyState) -> Outcome:
         first, finish = self.first_token_milliseconds, self.finish
         queued = max(0.0, first - finish.prompt_milliseconds) if first is not None and finish else 0.0
@@ -162,7 +188,7 @@ class Answer:
             state=state,
             completion=self.completion,
             completion_token_ids=tuple(self.token_ids),
-            finish_reason=self.finish_reason.value if self.finish_reason else None,
+            finish_reason=f"hidden:{self.hidden}" if self.hidden else self.finish_reason,
             cached_tokens=finish.cached_tokens if finish else 0,
             queue_milliseconds=queued,
             first_token_milliseconds=first,

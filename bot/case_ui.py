@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import discord
@@ -19,12 +19,15 @@ from discord import ui
 from bot import checks
 from bot.cases import choices, decided
 from bot.error_handler import press, tell
+from bot.errors import StoreError
 from bot.night_cards import Card
 from bot.notices import Notices
-from bot.records import Case, Decision
+from bot.records import Case, CaseSource, Decision
 
 if TYPE_CHECKING:
     from bot.client import EncoreBot
+    from bot.moderation.findings import Finding
+    from bot.records import Ask
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ LOCKED = (
 )
 UNKNOWN_CASE = "I no longer know this case: it was too old, or a member had its data deleted."
 _LOCK = "lock"
+_QUOTED = 1000  # characters
 _LABELS = {
     Decision.DISMISS: "Dismiss",
     Decision.DELETE: "Delete the reply",
@@ -55,6 +59,22 @@ async def show(bot: EncoreBot, case_id: int) -> None:
     """Put a case before its server's moderators, or bring its card up to date."""
     async with bot.cases.showing:
         await _show(bot, case_id)
+
+
+async def review(bot: EncoreBot, ask: Ask, reply_id: int | None, said: str, findings: Sequence[Finding]) -> None:
+    """Open the case of what a server's rules on text found in a question, or in a reply to it."""
+    assert ask.guild_id is not None
+    reply = await bot.store.reply(reply_id) if reply_id is not None else None
+    message_id = reply.message_ids[0] if reply is not None and reply.message_ids else ask.asked_message_id
+    names = ", ".join(dict.fromkeys(found.category.value for found in findings))
+    whose = "my answer to them" if reply_id is not None else "their message"
+    quote = f"Found in {whose}: {names}\n{said}"[:_QUOTED]
+    source = CaseSource.FILTER
+    try:
+        case_id = await bot.store.open_case(ask.guild_id, source, ask.channel_id, message_id, ask.member_id, quote)
+        await show(bot, case_id)
+    except StoreError as error:
+        log.warning("what the filter found in server %s is no case: %s", ask.guild_id, error)
 
 
 async def _show(bot: EncoreBot, case_id: int) -> None:

@@ -26,6 +26,11 @@ _REPORTERS_KEPT = 10_000
 _QUOTED = 1000  # characters
 _REPORTS_SHOWN = 5
 _FROZE = "learning_frozen_by_lock"  # in the store's meta table: not by /training freeze, which a lock's end leaves
+_WHAT = {
+    CaseSource.REPORT: "A reply was reported",
+    CaseSource.AUTOMOD: "AutoMod acted on a message to me",
+    CaseSource.FILTER: "This server's filter found something",
+}
 _DECIDED = {
     Decision.DISMISS: "Dismissed",
     Decision.DELETE: "The reply was deleted",
@@ -75,7 +80,7 @@ class Cases:
             fields.append(Field(f"Reports: {case.report_count}", "\n".join(told)))
         if case.decision is not None:
             fields.append(Field("Decided", decided(case)))
-        what = "A reply was reported" if case.source is CaseSource.REPORT else "AutoMod acted on a message to me"
+        what = _WHAT[case.source]
         footer = "" if case.reply_id is None else f"Reply {case.reply_id}"
         tone = Tone.BAD if case.decision is None else Tone.PLAIN
         return Card(f"Case {case.id}: {what}", _quoted(await self._words(case)), tuple(fields), footer, tone)

@@ -19,14 +19,19 @@ from discord.ext import commands
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
+from bot import case_ui
 from bot.attention import Attention
 from bot.cases import Cases
 from bot.error_handler import CommandTree
+from bot.gate import Gate
+from bot.moderation.findings import Audience
 from bot.ratings import Ratings
 from bot.records import Provenance
 from bot.responder import Responder
+from bot.screening import Screening
 from cogs.chat import Chat
 from cogs.feedback import Feedback
+from cogs.filters import Filters, Quota
 from cogs.moderation import Moderation
 from cogs.moderators import Moderators
 from cogs.privacy import Privacy
@@ -36,16 +41,21 @@ from cogs.room import Room
 from cogs.training import Training
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bot.arms import Arms
+    from bot.moderation.findings import Finding
     from bot.nightly import Nightly
     from bot.privacy.forget import Forget
     from bot.privacy.retention import Retention
+    from bot.records import Ask
     from bot.settings import Settings
     from bot.store import Store
     from models.loading import LoadedModel
 
 log = logging.getLogger(__name__)
 
+_RESTRICTABLE = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread
 _MESSAGES_CACHED = 200  # discord.py's own cache; the cogs work on raw events and keep what they need
 
 
@@ -62,6 +72,7 @@ class EncoreBot(commands.Bot):
         model: LoadedModel,
         responder: Responder,
         ratings: Ratings,
+        gate: Gate,
         *,
         nightly: Nightly | None = None,
         forget: Forget | None = None,
@@ -84,6 +95,7 @@ class EncoreBot(commands.Bot):
         self.model = model
         self.responder = responder
         self.ratings = ratings
+        self.gate = gate
         self.cases = Cases(store, responder)
         self.nightly = nightly  # None: nothing is learned, and there are no commands for it
         self.forget = forget  # None: members can't be forgotten, and there are no commands for it
@@ -97,7 +109,20 @@ class EncoreBot(commands.Bot):
         """Return where the texts come from that members write here."""
         return self._provenance
 
+    async def review(self, ask: Ask, reply_id: int | None, said: str, findings: Sequence[Finding]) -> None:
+        """Bring what was said before a server's moderators, with what was found in it."""
+        if ask.guild_id is not None and self.gate.is_new_case(ask.guild_id, ask.member_id, findings):
+            await case_ui.review(self, ask, reply_id, said, findings)
+
+    def audience(self, channel_id: int) -> Audience:
+        """Return whom a channel is for; one that isn't known is for everybody."""
+        channel = self.get_channel(channel_id)
+        return Audience.ADULT if isinstance(channel, _RESTRICTABLE) and channel.is_nsfw() else Audience.GENERAL
+
     async def setup_hook(self) -> None:
+        self.responder.audience_of = self.audience
+        self.responder.review = self.review
+        await self.gate.open()
         if self.user is not None:
             self.responder.name_character(self.user.display_name)
         await self.ratings.__aenter__()
@@ -105,6 +130,8 @@ class EncoreBot(commands.Bot):
         await self.add_cog(Feedback(self))
         await self.add_cog(Moderators(self))
         await self.add_cog(Moderation(self))
+        await self.add_cog(Filters(self))
+        await self.add_cog(Quota(self))
         await self.add_cog(Raters(self))
         await self.add_cog(Reports(self))
         await self.add_cog(Room(self))
@@ -153,25 +180,28 @@ def build_bot(
     arms: Arms | None = None,
     forget: Forget | None = None,
     retention: Retention | None = None,
+    screening: Screening | None = None,
     provenance: Provenance = Provenance.DISCORD,
     draw: random.Random | None = None,
 ) -> EncoreBot:
     """Build the bot with its services and point discord.py to the addresses of `settings`; `draw` is for tests.
 
-    Without `arms` the base model answers everywhere.
+    Without `arms` the base model answers everywhere; without `screening` the rules on text do without a classifier.
     """
     if settings.discord_api_base:
         Route.BASE = settings.discord_api_base
     if settings.discord_gateway:
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.discord_gateway)
     discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # Encore never speaks in voice channels
-    responder = Responder(store, model, settings=settings, arms=arms)
+    screening = screening or Screening()
+    responder = Responder(store, model, settings=settings, arms=arms, screening=screening)
     return EncoreBot(
         settings,
         store,
         model,
         responder,
         Ratings(store),
+        Gate(store, screening),
         nightly=nightly,
         forget=forget,
         retention=retention,

@@ -119,7 +119,7 @@ async def _demo(options: argparse.Namespace, settings: Settings) -> None:
     opening = _opened(
         settings, folder / "encore.sqlite3", "bot.client", "bot.demo.server", nights=NightOptions(snowflakes=False)
     )
-    async with opening as (store, model, learning):
+    async with opening as (store, model, learning, screening):
         from bot.client import build_bot
         from bot.demo.server import serve
 
@@ -133,6 +133,7 @@ async def _demo(options: argparse.Namespace, settings: Settings) -> None:
                     arms=learning.arms,
                     forget=learning.forget,
                     retention=learning.retention,
+                    screening=screening,
                     provenance=Provenance.DEMO,
                 ),
                 facts=demo_facts(store, model),
@@ -198,7 +199,8 @@ def demo_desk(store: Store, nightly: Nightly) -> DeskOf:
 
 
 async def _run(settings: Settings) -> None:
-    async with _opened(settings, settings.database, "bot.client", "bot.gateway") as (store, model, learning):
+    async with _opened(settings, settings.database, "bot.client", "bot.gateway") as opened:
+        store, model, learning, screening = opened
         from bot import gateway
         from bot.client import build_bot
 
@@ -210,17 +212,18 @@ async def _run(settings: Settings) -> None:
             arms=learning.arms,
             forget=learning.forget,
             retention=learning.retention,
+            screening=screening,
         )
         await gateway.run(bot, settings.discord_token)
 
 
 async def _chat(options: argparse.Namespace, settings: Settings) -> None:
     settings = replace(settings, edit_interval_seconds=_TERMINAL_EDIT_SECONDS)
-    async with _opened(settings, settings.database) as (store, model, learning):
+    async with _opened(settings, settings.database) as (store, model, learning, screening):
         from bot.responder import Responder
         from bot.terminal import HELP, Terminal, converse
 
-        responder = Responder(store, model, settings=settings, arms=learning.arms)
+        responder = Responder(store, model, settings=settings, arms=learning.arms, screening=screening)
         lines = TypedLines(sys.stdin)
         try:
             if lines.isatty():

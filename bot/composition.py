@@ -1,4 +1,4 @@
-"""What every command opens, in order, and closes in reverse: the store, then the model with the adapters that answer.
+"""What every command opens, in order, and closes in reverse: the store, what screens texts, the model with adapters.
 
 The store comes first: a second Encore on one data folder is refused before it loads a model. Adapters and nights lie
 beside the database, so that the demo has its own.
@@ -22,11 +22,13 @@ from bot.privacy.forget import Forget
 from bot.privacy.journal import JOURNAL, Journal
 from bot.privacy.retention import Retention
 from bot.promotion import Promotion, needed
+from bot.screening import Screening
 from bot.settings import Settings
 from bot.store import Store
 from models.adapters import Adapters, Serving
 from models.errors import AdapterRefused, ModelError
 from models.loading import LoadedModel, load_model
+from models.safety_process import open_classifier
 from models.spec import ModelSpec, resolve
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Services(NamedTuple):
     store: Store
     model: LoadedModel
     learning: Learning
+    screening: Screening
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +83,12 @@ async def services(
     """
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(await Store.open(database))
+        classifier = await stack.enter_async_context(open_classifier(settings.safety_model))
         loading = _with_adapters(settings, database.parent / ADAPTERS, progress)
         (model, adapters, healed), _ = await asyncio.gather(loading, asyncio.to_thread(_import, imports))
         stack.push_async_callback(model.aclose)
         built = _learning(settings, store, model.spec, database, adapters, healed, model.engine, nights)
-        yield Services(store, model, built)
+        yield Services(store, model, built, Screening(classifier))
 
 
 async def learning(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _CHANNELS_KEPT = 1000
 _SINGLES_KEPT = 2000  # messages outside the rings: ancestors and thread starters
+_PASSED_OVER_KEPT = 2000  # messages
 _HOPS = 10  # replies that are followed upwards
 _NAMES = re.compile(r"<a?(:\w{2,32}:)\d+>")  # a server's own emoji
 _AFTER_MENTION = " \t\n,:，：、"
@@ -48,6 +49,7 @@ class Histories:
         self._keep = keep
         self._rings: OrderedDict[int, _Ring] = OrderedDict()
         self._singles: OrderedDict[int, Message | None] = OrderedDict()  # None: it does not exist any more
+        self._passed_over: OrderedDict[int, None] = OrderedDict()  # messages that were not answered for what they say
         self._rootless: set[int] = set()  # own messages that are known to answer nothing
 
     # ------------------------------------------------------------------ events
@@ -78,6 +80,12 @@ class Histories:
                 if not ring.seeded:
                     ring.deleted.add(message_id)
 
+    def pass_over(self, message_id: int) -> None:
+        """Leave a message out of all talk from now on, as far back as this process remembers."""
+        self._passed_over[message_id] = None
+        if len(self._passed_over) > _PASSED_OVER_KEPT:
+            self._passed_over.popitem(last=False)
+
     def forget(self) -> None:
         """Drop everything: after a new session, events may have been missed."""
         self._rings.clear()
@@ -101,6 +109,7 @@ class Histories:
             said[starter.id] = starter
         unread = await self._store.opted_out()
         told = [m for _, m in sorted(said.items()) if m.id <= question.id and m.author_id not in unread]
+        told = [m for m in told if m.id not in self._passed_over]
         return [await self._with_parent(message) for message in told if message.is_self or message.content]
 
     async def _recent(self, channel: discord.abc.Messageable, asked_id: int) -> list[Message]:

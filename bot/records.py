@@ -45,7 +45,7 @@ class ReplyState(StrEnum):
     WAITING = "waiting"  # claimed, in the queue
     STREAMING = "streaming"  # at least one Discord message is out
     DONE = "done"
-    STOPPED = "stopped"  # by a member's button, or the asking message was deleted
+    STOPPED = "stopped"  # by a member's button, since the asking message was deleted, or for what it said
     FAILED = "failed"  # the engine or Discord broke; the member was told where possible
     INTERRUPTED = "interrupted"  # the process died while it was unfinished
 
@@ -107,7 +107,10 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a reply ended. `completion` is the raw text, hidden reasoning included."""
+    """How a reply ended. `completion` is the raw text, hidden reasoning included.
+
+    Where the rest of an answer may not be shown, it ends with what was, and `finish_reason` is "hidden:" and why.
+    """
 
     state: ReplyState
     completion: str
@@ -117,6 +120,12 @@ class Outcome:
     queue_milliseconds: float = 0.0
     first_token_milliseconds: float | None = None
     total_milliseconds: float = 0.0
+
+    @property
+    def hidden_for(self) -> str | None:
+        """The category for which the rest may not be shown."""
+        kind, _, why = (self.finish_reason or "").partition(":")
+        return why if kind == "hidden" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +218,15 @@ class ServerSettings:
     unprompted_channel_id: int | None = None
     moderators_channel_id: int | None = None  # where nights and cases are reported
     system_prompt: str | None = None  # None: SYSTEM_PROMPT of the operator's settings
+    filter_words: list[str] = field(default_factory=list)
+    filter_patterns: list[str] = field(default_factory=list)
+    filter_lists: list[str] = field(default_factory=list)  # languages of the lists that Encore brings
+    filter_sites: list[str] = field(default_factory=list)  # whose links may be shown, beside those that always may
+    filter_actions: dict[str, str] = field(default_factory=dict)  # "answers.link" or "messages.link" -> "hide"
+    filter_thresholds: dict[str, float] = field(default_factory=dict)  # category of the classifier -> score
+    explain_refusals: bool = True  # say why a message isn't answered
+    # "member", "channel", "role:ID" or "channel:ID" -> fields of bot.moderation.limits.Limit
+    quotas: dict[str, dict[str, float]] = field(default_factory=lambda: {"member": {"messages_per_minute": 30}})
 
 
 DEFAULT_EMOJI: dict[str, float] = {
@@ -244,6 +262,7 @@ class CaseSource(StrEnum):
     """What brought a case before the moderators."""
 
     REPORT = "report"
+    FILTER = "filter"  # this server's rules on text hid something, or sent it here
     AUTOMOD = "automod"  # Discord's own moderation acted on a message to the bot
 
 

@@ -17,9 +17,11 @@ import aiohttp
 import discord
 
 from bot import text, ui
+from bot.answer import CUT_NOTE
 from bot.errors import StoreError
+from bot.moderation import advice
+from bot.moderation.guard import left_out
 from bot.records import Outcome, Provenance, Reply, ReplyState
-from bot.responder import CUT_NOTE
 from bot.streaming import CURSOR, Controls, SurfaceBusy, SurfaceGone
 from bot.surface import DiscordSurface
 from models.types import FinishReason
@@ -72,7 +74,7 @@ class Recovery:
         """Finish or mark what shows or was generated to its end; return the reply when neither is so."""
         channel = self._channel(reply)
         reply = await self._adopt(channel, reply)
-        if reply.outcome is not None and text.visible(reply.outcome.completion):
+        if reply.outcome is not None and (text.visible(reply.outcome.completion) or reply.outcome.hidden_for):
             await self._complete(channel, reply, reply.outcome)
         elif reply.message_ids:
             await self._mark(channel, reply)
@@ -91,12 +93,17 @@ class Recovery:
 
     async def _complete(self, channel: discord.PartialMessageable, reply: Reply, outcome: Outcome) -> None:
         """Show the whole text, which was kept before it could be shown."""
-        state, notes = ReplyState.DONE, ""
-        if outcome.finish_reason == FinishReason.LENGTH:
-            notes = text.subtext(CUT_NOTE)
+        said = text.visible(outcome.completion)
+        state, notes = ReplyState.DONE, list(advice.cautions(said))
+        if outcome.hidden_for is not None:
+            state = ReplyState.STOPPED
+            notes = [left_out(outcome.hidden_for, begun=bool(said), chinese=advice.is_chinese(said))]
+        elif outcome.finish_reason == FinishReason.LENGTH:
+            notes.append(CUT_NOTE)
         elif outcome.finish_reason != FinishReason.END:
-            state, notes = ReplyState.INTERRUPTED, text.subtext(INTERRUPTED_NOTE)
-        final = "\n".join(filter(None, [text.close_fence(text.visible(outcome.completion)), notes]))
+            state = ReplyState.INTERRUPTED
+            notes.append(INTERRUPTED_NOTE)
+        final = "\n".join(filter(None, [text.close_fence(said), *map(text.subtext, notes)]))
         earlier = await self._store.earlier_version(reply.ask)
         await self._show(channel, reply, text.split(text.harmless(final)), compare_with=earlier)
         await self._store.finish_reply(reply.id, replace(outcome, state=state))

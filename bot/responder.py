@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -18,7 +17,10 @@ from bot import text
 from bot.answer import Answer, Labels
 from bot.conversation import Composed, Conversations, labels_in, prompt_budget, with_completions
 from bot.errors import StoreError
-from bot.records import Ask, Generation, Message, Outcome, Provenance, Reply, ReplyState, ServerSettings
+from bot.moderation.findings import Audience
+from bot.records import Ask, Generation, Message, Provenance, Reply, ReplyState, ServerSettings
+from bot.reply_end import keep_end
+from bot.screening import AnswerScreen, Review, Screening, nobody_reviews, to_review
 from bot.streaming import Controls, Pacers, StreamingMessage, Surface, SurfaceBusy, SurfaceGone
 from models.errors import AdapterGone, EngineFailed, ModelError, PromptTooLong
 from models.types import FinishReason, Request
@@ -31,11 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_STORE_RETRY_SECONDS, _STORE_PATIENCE_SECONDS = 1.0, 300.0
 _NO_NOTES = "I can't keep notes right now, so I don't answer; please try again later."
-CUT_NOTE = "Cut at the length limit; I can continue."
 _NO_WORDS = "I found no words; ask me for another version."
-_SPOKE_FOR_ANOTHER = "I began to speak for somebody else, so I stopped; ask me for another version."
 _TRIES = 3  # at an answer that does not begin as another member's
 _VARIANTS = 1_000_003  # seeds apart: no regeneration gets to the seed of an earlier try
 _SMALLEST_ROOM = 16  # tokens; less than this is not worth starting an answer for
@@ -46,6 +45,8 @@ class _Running:
     """A reply under way. `stopped_by_member` tells a stop from a failure."""
 
     ask: Ask
+    answer: Answer
+    screen: AnswerScreen
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
     stopped_by_member: bool = False
     silenced: bool = False  # posts nothing that isn't there yet
@@ -62,11 +63,15 @@ class Responder:
         settings: Settings,
         character: str = "Encore",
         arms: Arms | None = None,
+        screening: Screening | None = None,
     ) -> None:
         self._store = store
         self._model = model
         self._arms = arms  # None: the base answers everywhere
         self._settings = settings
+        self._screening = screening or Screening()
+        self.audience_of: Callable[[int], Audience] = lambda _: Audience.GENERAL  # by channel
+        self.review: Review = nobody_reviews
         self._conversations = Conversations(model.prompts, character=character, most_messages=settings.history_messages)
         self._pacers = Pacers(settings.edit_interval_seconds)
         self._running: dict[int, _Running] = {}
@@ -93,19 +98,32 @@ class Responder:
         return len(self._running)
 
     async def respond(
-        self, ask: Ask, history: Sequence[Message], surface: Surface, server: ServerSettings
+        self,
+        ask: Ask,
+        history: Sequence[Message],
+        surface: Surface,
+        server: ServerSettings,
+        *,
+        notes: Sequence[str] = (),
     ) -> Reply | None:
-        """Answer the last message of `history`; return None when someone already has (or does).
+        """Answer the last message of `history`, with `notes` below; return None when someone already has (or does).
 
         A failure is told on the surface in one sentence and kept in the row; raises StoreError alone.
         """
         reply_id = await self._store.claim_reply(ask)
         if reply_id is None:
             return None
-        return await self.resume(reply_id, ask, history, surface, server)
+        return await self.resume(reply_id, ask, history, surface, server, notes=notes)
 
     async def resume(
-        self, reply_id: int, ask: Ask, history: Sequence[Message], surface: Surface, server: ServerSettings
+        self,
+        reply_id: int,
+        ask: Ask,
+        history: Sequence[Message],
+        surface: Surface,
+        server: ServerSettings,
+        *,
+        notes: Sequence[str] = (),
     ) -> Reply | None:
         """Answer a reply that is claimed but shows nothing yet: the last process died before it could."""
         system = self._system_prompt(ask, server)
@@ -120,7 +138,8 @@ class Responder:
                     raise PromptTooLong(f"{problem}; a moderator has to shorten it.") from None
                 raise
 
-        return await self._run(reply_id, ask, compose, surface, server)
+        asked = history[-1].content if history else ""
+        return await self._run(reply_id, ask, compose, surface, server, question=asked, notes=notes)
 
     def _system_prompt(self, ask: Ask, server: ServerSettings) -> str:
         """A server's came through Discord, and what answers the operator's prompts may be learned from."""
@@ -147,7 +166,8 @@ class Responder:
             prompt = replace(previous.prompt, token_ids=ids)
             return Composed(prompt, await self._labels_of(previous, server), reasoning=reasoning)
 
-        return await self._run(reply_id, ask, compose, surface, server)
+        before = previous.outcome.completion if previous.outcome else ""
+        return await self._run(reply_id, ask, compose, surface, server, before=before)
 
     async def again(self, ask: Ask, previous: Reply, surface: Surface, server: ServerSettings) -> Reply | None:
         """Answer the exact prompt of `previous` once more, as a reply of its own; None when already done.
@@ -220,10 +240,17 @@ class Responder:
         compose: Callable[[], Awaitable[Composed]],
         surface: Surface,
         server: ServerSettings,
+        *,
+        question: str = "",
+        before: str = "",
+        notes: Sequence[str] = (),
     ) -> Reply | None:
-        running = self._running[reply_id] = _Running(ask)
-        self._idle.clear()
         answer = Answer(self._model.tokenizer.encode_text)
+        system = self._system_prompt(ask, server)
+        policy = await self._screening.policy(server, self.audience_of(ask.channel_id))
+        screen = self._screening.answer(policy, system, question=question, before=before)
+        running = self._running[reply_id] = _Running(ask, answer, screen)
+        self._idle.clear()
 
         async def attach(message_id: int, part: int) -> None:
             try:
@@ -232,17 +259,22 @@ class Responder:
                 log.warning("reply %s: message %s is not noted yet: %s", reply_id, message_id, error)
 
         shown = StreamingMessage(
-            surface, self._pacers.of(ask.channel_id), reply_id=reply_id, on_sent=attach, lost=running.cancel
+            surface,
+            self._pacers.of(ask.channel_id),
+            reply_id=reply_id,
+            on_sent=attach,
+            lost=running.cancel,
+            present=screen.feed,
         )
-        notes: list[str] = []
+        told = [*notes]
         try:
             try:
                 if (await self._store.server_settings(ask.guild_id)).locked:  # while this was claimed
                     self.silence(ask.guild_id)
                 composed = await compose()
                 if composed.tells_cut:
-                    notes.append(composed.cut_note)
-                await self._generate(reply_id, composed, running, answer, shown, server)
+                    told.append(composed.cut_note)
+                await self._generate(reply_id, composed, running, shown, server)
             except EngineFailed:
                 log.exception("reply %s: the engine failed", reply_id)
                 answer.failure = _broken(reply_id)
@@ -255,7 +287,7 @@ class Responder:
             except Exception:
                 log.exception("reply %s: unexpected failure", reply_id)
                 answer.failure = _broken(reply_id)
-            await self._conclude(reply_id, running, answer, shown, notes)
+            await self._conclude(reply_id, running, shown, told)
             return await self._store.reply(reply_id)
         finally:
             await shown.stop_edits()
@@ -264,13 +296,7 @@ class Responder:
                 self._idle.set()
 
     async def _generate(
-        self,
-        reply_id: int,
-        composed: Composed,
-        running: _Running,
-        answer: Answer,
-        shown: StreamingMessage,
-        server: ServerSettings,
+        self, reply_id: int, composed: Composed, running: _Running, shown: StreamingMessage, server: ServerSettings
     ) -> None:
         """Generate; again with another seed where the answer begins as another member's, or its adapter is gone."""
         labels = Labels(self._conversations.character, composed.labels)
@@ -281,14 +307,14 @@ class Responder:
             placement, adapter = (choice.placement, choice.adapter) if choice else (None, None)
             request = self._request(composed, running.ask, server, adapter, again)
             await self._store.start_reply(reply_id, composed.prompt, self._generation(request), placement)
-            answer.begin(labels, reasoning=reasoning)
+            running.answer.begin(labels, reasoning=reasoning)
             try:
-                await self._stream(request, running, answer, shown)
+                await self._stream(request, running, shown)
             except AdapterGone:  # it was retired while this waited for its turn: what serves now answers
                 if again + 1 == _TRIES:
                     raise
                 continue
-            if not answer.impersonates:
+            if not running.answer.impersonates:
                 return
 
     def _request(
@@ -308,24 +334,28 @@ class Responder:
         info = self._model.engine.info
         return Generation(info.model, info.model_sha256, request.adapter, request.sampling, request.seed)
 
-    async def _stream(self, request: Request, running: _Running, answer: Answer, shown: StreamingMessage) -> None:
+    async def _stream(self, request: Request, running: _Running, shown: StreamingMessage) -> None:
+        answer = running.answer
         if self._closing:
             running.cancel.set()
         pieces = self._model.scheduler.stream(request, cancel=running.cancel, on_place=shown.wait_in_queue)
         async with contextlib.aclosing(pieces):
             async for piece in pieces:
                 answer.add(piece)
-                if answer.is_over:
+                if answer.is_over or running.screen.hidden:
                     return
                 if piece.text:
                     shown.update(answer.presentable)
 
-    async def _conclude(
-        self, reply_id: int, running: _Running, answer: Answer, shown: StreamingMessage, notes: list[str]
-    ) -> None:
+    async def _conclude(self, reply_id: int, running: _Running, shown: StreamingMessage, notes: list[str]) -> None:
         """Keep the completion, show the final text, then call the reply done: a kill between loses nothing."""
+        answer = running.answer
         answer.end()
-        state, ending = self._ending(running, answer)
+        said = answer.completion
+        verdict = await running.screen.finish(said)
+        if verdict.hidden:
+            answer.hide(verdict.text, running.screen.why(verdict))
+        state, ending = answer.ending(stopped_by_member=running.stopped_by_member, closing=self._closing)
         try:
             await self._store.finish_reply(reply_id, answer.outcome(ReplyState.STREAMING))
         except StoreError as error:  # the member's text comes first
@@ -333,7 +363,7 @@ class Responder:
         body = text.close_fence(text.visible(answer.completion))
         if not body and state is ReplyState.DONE and not answer.impersonates:
             ending.insert(0, _NO_WORDS)
-        final = "\n".join([body, *map(text.subtext, [*notes, *ending])]).strip()
+        final = "\n".join([body, *map(text.subtext, [*notes, *verdict.notes, *ending])]).strip()
         controls = Controls.NONE if state is ReplyState.FAILED and not body else Controls.FINISHED
         try:
             if running.silenced:
@@ -347,37 +377,9 @@ class Responder:
             log.warning("reply %s: Discord stayed busy; what it shows is not the final text", reply_id)
             # A message that shows a part stays unfinished: the next start completes it.
             state = ReplyState.STREAMING if shown.message_ids else ReplyState.FAILED
-        await self._keep(reply_id, shown.message_ids, answer.outcome(state))
-
-    async def _keep(self, reply_id: int, message_ids: Sequence[int], outcome: Outcome) -> None:
-        """Note where a reply shows and how it ended, waiting for a store that is locked or full."""
-        patience = time.monotonic() + _STORE_PATIENCE_SECONDS
-        while True:
-            try:
-                for part, message_id in enumerate(message_ids):
-                    await self._store.attach_message(reply_id, message_id, part)
-                await self._store.finish_reply(reply_id, outcome)
-                return
-            except StoreError as error:
-                if self._closing or time.monotonic() > patience:
-                    log.error("reply %s: its end is not kept, the next start will mark it: %s", reply_id, error)
-                    return
-                log.warning("reply %s: its end is not kept yet: %s", reply_id, error)
-            await asyncio.sleep(_STORE_RETRY_SECONDS)
-
-    def _ending(self, running: _Running, answer: Answer) -> tuple[ReplyState, list[str]]:
-        """Return the state and what the small print below the text says of it."""
-        if answer.failure:
-            return ReplyState.FAILED, [answer.failure]
-        if answer.impersonates:
-            return ReplyState.DONE, [_SPOKE_FOR_ANOTHER]
-        if answer.finish_reason in (None, FinishReason.CANCELLED):
-            if running.stopped_by_member:
-                return ReplyState.STOPPED, ["Stopped."]
-            if self._closing:
-                return ReplyState.INTERRUPTED, ["I am restarting; ask me again in a moment."]
-            return ReplyState.STOPPED, []
-        return ReplyState.DONE, [CUT_NOTE] if answer.finish_reason is FinishReason.LENGTH else []
+        await keep_end(self._store, reply_id, shown.message_ids, answer.outcome(state), closing=lambda: self._closing)
+        if found := to_review(verdict.findings, running.screen.policy.answers):
+            await self.review(running.ask, reply_id, said, found)
 
     async def _with_completions(self, history: Sequence[Message]) -> list[Message]:
         own = [message.id for message in history if message.is_self]

@@ -156,6 +156,7 @@ OPTIONS: dict[str, Option] = {
         Option("unprompted_chance", "chance to join in unasked, a message", _number(0, 1), ("0", "0.05")),
         Option("unprompted_channel", "the one channel where I may join in unasked", _channel, ("none",)),
         Option("moderators_channel", "where I report nights, and cases for moderators", _channel, ("none",)),
+        Option("explain_refusals", "say in a sentence why I don't answer a message", _boolean, ("yes", "no")),
         Option("system_prompt", f"who I am here, up to {PROMPT_LIMIT} characters", _prompt),
     )
 }

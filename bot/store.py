@@ -20,6 +20,7 @@ from bot.database import Database, problems
 from bot.records import Ask, Generation, Outcome, Placement, PromptRecord, Reply, ReplyState, UnfinishedReply
 from bot.store_cases import CaseQueries
 from bot.store_imports import ImportQueries
+from bot.store_limits import LimitQueries
 from bot.store_nights import NightQueries
 from bot.store_privacy import PrivacyQueries
 from bot.store_ratings import RatingQueries
@@ -31,7 +32,16 @@ __all__ = ["Store", "restore"]
 _UNFINISHED = (ReplyState.WAITING, ReplyState.STREAMING)
 
 
-class Store(RatingQueries, ServerQueries, NightQueries, RoomQueries, ImportQueries, PrivacyQueries, CaseQueries):
+class Store(
+    RatingQueries,
+    ServerQueries,
+    NightQueries,
+    RoomQueries,
+    ImportQueries,
+    PrivacyQueries,
+    CaseQueries,
+    LimitQueries,
+):
     """The queries, each a method; writes hold the one write lock, reads see committed data alone."""
 
     def __init__(self, database: Database, clock: Callable[[], float], *, last_seq: int) -> None:
@@ -42,6 +52,7 @@ class Store(RatingQueries, ServerQueries, NightQueries, RoomQueries, ImportQueri
         ImportQueries.__init__(self, database, clock)
         PrivacyQueries.__init__(self, database, clock)
         CaseQueries.__init__(self, database, clock)
+        LimitQueries.__init__(self, database, clock)
 
     @classmethod
     async def open(

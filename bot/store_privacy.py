@@ -26,6 +26,7 @@ OWNED = {
     "raters": "member_id",
     "consents": "member_id",
     "reports": "member_id",
+    "member_usage": "member_id",
     "cases": "subject_id",
     "replies": "member_id",
 }

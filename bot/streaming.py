@@ -22,6 +22,7 @@ CURSOR = " ▍"  # marks text that is not finished
 THINKING = text.subtext("Thinking …")  # in the place of a queue notice, until there is text
 _TYPING_SECONDS = 8.0  # Discord shows "is typing" for ten
 _WAITING_NOTICE_SECONDS = 1.5  # a shorter wait needs no message
+_HELD_SECONDS = 0.05  # between two looks at a text of which nothing more may be shown
 _FINAL_RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0)  # the slot is free meanwhile
 
 
@@ -60,7 +61,7 @@ class Pacer:
     """Spaces the edits of one channel: all its streams together make one edit an interval."""
 
     def __init__(self, interval_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._interval = interval_seconds
+        self.interval = interval_seconds
         self._clock = clock
         self._next = 0.0
 
@@ -68,7 +69,7 @@ class Pacer:
         """Take the channel's next edit; return in how many seconds it is due."""
         now = self._clock()
         due = max(now, self._next)
-        self._next = due + self._interval
+        self._next = due + self.interval
         return due - now
 
 
@@ -90,7 +91,8 @@ class StreamingMessage:
     """Show one reply while it grows.
 
     `on_sent(message_id, part)` runs right after each new message, before anything else is sent, so that a process
-    killed a moment later finds its message again. `lost` is set when the surface is gone.
+    killed a moment later finds its message again. `lost` is set when the surface is gone. `present` returns what of the
+    raw completion so far may be shown; it is asked where an edit is made, not with every token.
     """
 
     def __init__(
@@ -101,12 +103,15 @@ class StreamingMessage:
         reply_id: int,
         on_sent: Callable[[int, int], Awaitable[None]],
         lost: asyncio.Event,
+        present: Callable[[str], Awaitable[str]] | None = None,
     ) -> None:
         self._surface = surface
         self._pacer = pacer
         self._reply_id = reply_id
         self._on_sent = on_sent
         self._lost = lost
+        self._present = present or _all_visible
+        self._presented = ("", "")  # a raw completion and what of it may be shown
         self._latest = ""
         self._controls = Controls.WAITING
         self._dirty = asyncio.Event()
@@ -114,6 +119,7 @@ class StreamingMessage:
         self._turn_came = asyncio.Event()
         self._speaks = False  # some of the answer shows
         self._shown: list[tuple[int, str, Controls]] = []  # (message id, content, controls) a part
+        self._rendered: tuple[str, Controls] | None = None  # what all of them together show
         self._started = time.monotonic()
         self._pump = asyncio.create_task(self._run(), name=f"stream-{reply_id}")
 
@@ -165,13 +171,17 @@ class StreamingMessage:
             while True:
                 await self._dirty.wait()
                 await self._hold_waiting_notice()
-                if self._is_unchanged() and not self._closing.is_set():
-                    self._dirty.clear()  # hidden reasoning goes on: that takes no edit from the channel's others
+                self._dirty.clear()
+                content, controls = await self._content()
+                if (not content or (content, controls) == self._rendered) and not self._closing.is_set():
+                    # Nothing new may show, or hidden reasoning goes on: that takes no edit from the channel's others.
+                    if await self._closes_within(min(_HELD_SECONDS, self._pacer.interval)):
+                        return
                     continue
                 if await self._closes_within(self._pacer.reserve()):
                     return
                 self._dirty.clear()
-                content, controls = self._content(), self._controls
+                content, controls = await self._content()
                 if not content:
                     continue
                 self._speaks = content.endswith(CURSOR)
@@ -184,17 +194,16 @@ class StreamingMessage:
         finally:
             typing.cancel()
 
-    def _content(self) -> str:
+    async def _content(self) -> tuple[str, Controls]:
         """Return what is to show now: nothing where typing says enough, or the place in the queue, or the text."""
-        if self._controls is Controls.WAITING:
-            return self._latest
-        if said := text.harmless(text.visible(self._latest, growing=True)):
-            return said + CURSOR
-        return THINKING if self._shown else ""
-
-    def _is_unchanged(self) -> bool:
-        content = self._content()
-        return not content or [(content, self._controls)] == [part[1:] for part in self._shown]
+        latest, controls = self._latest, self._controls
+        if controls is Controls.WAITING:
+            return latest, controls
+        if self._presented[0] != latest:
+            self._presented = latest, await self._present(latest)
+        if said := text.harmless(self._presented[1]):
+            return said + CURSOR, controls
+        return THINKING if self._shown else "", controls
 
     async def _hold_waiting_notice(self) -> None:
         """Keep a queue notice back for a moment: most waits end before anyone needs to read it."""
@@ -241,3 +250,8 @@ class StreamingMessage:
             if shown != "…":
                 await self._surface.edit(message_id, "…", reply_id=self._reply_id, controls=Controls.NONE)
                 self._shown[index] = (message_id, "…", Controls.NONE)
+        self._rendered = (content, controls)
+
+
+async def _all_visible(completion: str) -> str:
+    return text.visible(completion, growing=True)

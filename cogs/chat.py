@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,7 +22,8 @@ from bot import attention, text, ui
 from bot.checks import may_steer
 from bot.error_handler import press, tell
 from bot.errors import StoreError
-from bot.history import Histories
+from bot.history import Histories, spoken
+from bot.moderation.limits import Asker
 from bot.records import Ask, Provenance, Reply, UnfinishedReply
 from bot.recovery import Recovery
 from bot.streaming import Controls, SurfaceBusy, SurfaceGone
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     import re
 
     from bot.client import EncoreBot
+    from bot.gate import Reading
+    from bot.records import ServerSettings
     from bot.responder import Responder
     from bot.store import Store
 
@@ -57,6 +60,7 @@ class Chat(commands.Cog):
         self._store = store
         self._histories = Histories(bot, store, keep=bot.settings.history_messages)
         self._attention = bot.attention
+        self._gate = bot.gate
         self._unfinished: list[UnfinishedReply] = []
         self._deleted: deque[int] = deque(maxlen=_DELETED_KEPT)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,7 +99,7 @@ class Chat(commands.Cog):
             return
         guild_id = message.guild.id if message.guild else None
         ask = Ask(message.id, message.channel.id, guild_id, message.author.id, self.bot.provenance)
-        self._start(self._answer(ask, message), f"answer-{message.id}")
+        self._start(self._take(ask, message, occasion), f"answer-{message.id}")
 
     @commands.Cog.listener()
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
@@ -133,7 +137,49 @@ class Chat(commands.Cog):
 
     # ------------------------------------------------------------------ answers
 
-    async def _answer(self, ask: Ask, message: discord.Message, *, compare_with: int | None = None) -> Reply | None:
+    async def _take(self, ask: Ask, message: discord.Message, occasion: attention.Occasion) -> None:
+        """Answer a message, or say why not where someone waits for an answer."""
+        try:
+            server = await self._store.server_settings(ask.guild_id)
+            asker = _asker(message.author, message.channel, ask.guild_id)
+            refused = self._gate.admit(asker, server)
+            if refused is not None:
+                why = self._gate.sentence(refused) if self._gate.is_news(asker, refused) else None
+            else:
+                reading = await self._read(ask, message, server)
+                why = reading.refusal
+            if refused is None and why is None:
+                reply = await self._answer(ask, message, notes=reading.notes)
+                if reply is not None:
+                    await self._gate.spend(asker, reply)
+                return
+        except StoreError as error:
+            log.warning("message %s is not answered: %s", message.id, error)
+            return
+        self._histories.pass_over(message.id)
+        if why is not None and server.explain_refusals and occasion is not attention.Occasion.UNPROMPTED:
+            await self._say(ask, message, why)
+
+    async def _read(self, ask: Ask, message: discord.Message, server: ServerSettings) -> Reading:
+        """Return what a server's rules say of a message; what its moderators should see is theirs now."""
+        assert self.bot.user is not None
+        said = spoken(message, self.bot.user)
+        policy = await self._gate.screening.policy(server, self.bot.audience(ask.channel_id))
+        reading = await self._gate.read(said, policy)
+        if reading.review:
+            self._start(self.bot.review(ask, None, said, reading.review), f"review-{message.id}")
+        return reading
+
+    async def _say(self, ask: Ask, message: discord.Message, sentence: str) -> None:
+        """Answer a message with small print alone."""
+        reply_to = message.id if attention.may_refer(message.channel) else None
+        with contextlib.suppress(SurfaceGone, SurfaceBusy):
+            surface = self._surface(ask, reply_to=reply_to, is_unwanted=lambda: message.id in self._deleted)
+            await surface.send(text.subtext(sentence), part=0, reply_id=0, controls=Controls.NONE)
+
+    async def _answer(
+        self, ask: Ask, message: discord.Message, *, compare_with: int | None = None, notes: Sequence[str] = ()
+    ) -> Reply | None:
         """Answer `message`; return None when someone already has, or when the store can't note it."""
         reply_to = message.id if attention.may_refer(message.channel) else None
         surface = self._surface(
@@ -144,12 +190,10 @@ class Chat(commands.Cog):
             if message.id in self._deleted:  # while the history was read, before there was an answer to stop
                 return None
             server = await self._store.server_settings(ask.guild_id)
-            return await self._responder.respond(ask, history, surface, server)
+            return await self._responder.respond(ask, history, surface, server, notes=notes)
         except StoreError as error:
             log.warning("message %s is not answered: %s", message.id, error)
-            with contextlib.suppress(SurfaceGone, SurfaceBusy):
-                sentence = text.subtext("I can't keep notes right now, so I don't answer; please try again later.")
-                await surface.send(sentence, part=0, reply_id=0, controls=Controls.NONE)
+            await self._say(ask, message, "I can't keep notes right now, so I don't answer; please try again later.")
             return None
 
     def _surface(
@@ -181,16 +225,27 @@ class Chat(commands.Cog):
         asked = await self._asked(reply)
         if asked is None:
             await tell(interaction, _QUESTION_GONE)
-        elif await self._answer(ask, asked, compare_with=reply.id) is None:
-            await tell(interaction, _ALREADY)
+            return
+        reading = await self._read(ask, asked, await self._store.server_settings(ask.guild_id))
+        if reading.refusal is not None:
+            await tell(interaction, reading.refusal)
+            return
+        again = await self._answer(ask, asked, compare_with=reply.id, notes=reading.notes)
+        await self._pressed_for(interaction, again)
 
     async def _again(self, interaction: Interaction, ask: Ask, earlier: Reply) -> None:
         """Answer a prompt of the rating room again: what members said in the channel must not come into it."""
         reply_to = ask.asked_message_id if attention.may_refer(interaction.channel) else None
         surface = self._surface(ask, reply_to=reply_to, compare_with=earlier.id)
         server = await self._store.server_settings(ask.guild_id)
-        if await self._responder.again(ask, earlier, surface, server) is None:
+        await self._pressed_for(interaction, await self._responder.again(ask, earlier, surface, server))
+
+    async def _pressed_for(self, interaction: Interaction, made: Reply | None) -> None:
+        """Count what a button made for whoever pressed it."""
+        if made is None:
             await tell(interaction, _ALREADY)
+        else:
+            await self._gate.spend(_asker(interaction.user, interaction.channel, interaction.guild_id), made)
 
     async def continue_(self, interaction: Interaction, reply: Reply) -> None:
         """Go on where a reply ended, in a reply of its own."""
@@ -208,8 +263,7 @@ class Chat(commands.Cog):
         reply_to = last_message_id if attention.may_refer(interaction.channel) else None
         surface = self._surface(ask, reply_to=reply_to, compare_with=compare_with)
         server = await self._store.server_settings(ask.guild_id)
-        if await self._responder.carry_on(ask, previous, surface, server) is None:
-            await tell(interaction, _ALREADY)
+        await self._pressed_for(interaction, await self._responder.carry_on(ask, previous, surface, server))
 
     async def _asked(self, reply: Reply) -> discord.Message | None:
         """Fetch the message that a reply answers; None when it is gone or can't be read."""
@@ -234,10 +288,19 @@ class Chat(commands.Cog):
                 await tell(interaction, _PAUSED)
             elif action is not Chat.stop and await self._store.is_muted(reply.ask.guild_id, interaction.user.id):
                 await tell(interaction, _MUTED)
+            elif action is not Chat.stop and (refused := await self._refused(interaction, reply)) is not None:
+                await tell(interaction, refused)
             else:
                 self._start(self._do(interaction, reply, action), f"button-{interaction.id}")
         except Exception as error:
             await press(interaction, "a button", error)
+
+    async def _refused(self, interaction: Interaction, reply: Reply) -> str | None:
+        """Return why whoever presses a button has to wait."""
+        server = await self._store.server_settings(reply.ask.guild_id)
+        asker = _asker(interaction.user, interaction.channel, interaction.guild_id)
+        refusal = self._gate.admit(asker, server)
+        return None if refusal is None else self._gate.sentence(refusal)
 
     async def _do(self, interaction: Interaction, reply: Reply, action: _Action) -> None:
         try:
@@ -256,6 +319,13 @@ class Chat(commands.Cog):
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s failed", task.get_name(), exc_info=error)
+
+
+def _asker(user: discord.abc.User, channel: Any, guild_id: int | None) -> Asker:
+    """Return who asks; a thread's questions count for its channel."""
+    place: int = channel.parent_id if isinstance(channel, discord.Thread) else channel.id
+    roles = tuple(role.id for role in user.roles) if isinstance(user, discord.Member) else ()
+    return Asker(guild_id or 0, user.id, place, roles)
 
 
 _Action = Callable[[Chat, "Interaction", Reply], Awaitable[None]]

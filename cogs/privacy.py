@@ -180,7 +180,9 @@ class Privacy(commands.Cog):
 
     async def _delete(self, interaction: discord.Interaction[Any]) -> str:
         """Delete what is held of who confirmed it, and answer with the receipt."""
-        return receipt_text(await self._forget.delete(interaction.user.id))
+        receipt = await self._forget.delete(interaction.user.id)
+        self.bot.gate.forget(interaction.user.id)
+        return receipt_text(receipt)
 
 
 class _ConsentButtons(ui.View):

@@ -68,7 +68,7 @@ async def _demo(folder: Path) -> AsyncIterator[tuple[LiveWorld, Store, str]]:
     settings = load(_environment(folder))
     nights = NightOptions(snowflakes=False)
     opening = services(settings, database=folder / "encore.sqlite3", progress=lambda *_: None, nights=nights)
-    async with opening as (store, model, learning):
+    async with opening as (store, model, learning, screening):
         bot = build_bot(
             settings, store, model, nightly=learning.nightly, arms=learning.arms, provenance=Provenance.DEMO
         )

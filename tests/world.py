@@ -23,6 +23,7 @@ from bot.client import EncoreBot, build_bot
 from bot.demo.world import LiveWorld
 from bot.records import Provenance, Reply
 from bot.responder import Responder
+from bot.screening import Screening
 from bot.settings import Settings
 from bot.store import Store
 from bot.streaming import CURSOR
@@ -56,6 +57,7 @@ class World(LiveWorld):
         *,
         nightly: Any = None,
         forget: Any = None,
+        screening: Screening | None = None,
         provenance: Provenance,
         draw: random.Random | None,
         **options: Any,
@@ -65,6 +67,7 @@ class World(LiveWorld):
         self.model = model
         self.nightly = nightly
         self.forget = forget
+        self.screening = screening
         self.provenance = provenance
         self._draw = draw
         super().__init__(self._build(), **options)
@@ -77,6 +80,7 @@ class World(LiveWorld):
             self.model,
             nightly=self.nightly,
             forget=self.forget(self.store) if self.forget else None,
+            screening=self.screening,
             provenance=self.provenance,
             draw=self._draw,
         )
@@ -167,6 +171,7 @@ async def live_world(
     *,
     nightly: Any = None,
     forget: Callable[[Store], Any] | None = None,
+    screening: Screening | None = None,
     clock: Callable[[], float] = time.time,
     provenance: Provenance = Provenance.DEMO,
     draw: random.Random | None = None,
@@ -189,6 +194,7 @@ async def live_world(
                 model,
                 nightly=nightly,
                 forget=forget,
+                screening=screening,
                 provenance=provenance,
                 draw=draw,
                 approved_intents=approved_intents,

@@ -6,6 +6,7 @@ Precision goes before recall: a matter counts where one sentence both speaks of 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from bot.moderation.findings import Category, Finding
 from bot.moderation.normalise import Forms, is_spaceless
@@ -90,6 +91,12 @@ def find(forms: Forms) -> list[Finding]:
 def caution(finding: Finding, *, chinese: bool) -> str:
     """Return the fixed sentence for a finding of this module."""
     return (HELP if finding.category is Category.CRISIS else CAUTIONS[finding.detail])[chinese]
+
+
+def cautions(text: str) -> Iterator[str]:
+    """Yield the fixed sentences for all that a text holds."""
+    found = sorted(find(Forms(text)), key=lambda each: each.category is not Category.CRISIS)
+    yield from dict.fromkeys(caution(each, chinese=is_chinese(text)) for each in found)
 
 
 def is_chinese(text: str) -> bool:

@@ -31,6 +31,12 @@ class Category(StrEnum):
     INJECTION = "injection"  # tries to talk the model out of its role
     ADVICE = "advice"  # medical, legal or financial
     CRISIS = "crisis"  # a member may be about to harm themselves
+    # What a classifier of models/safety.py says, by the names it has there.
+    HATE = "hate"
+    THREAT = "threat"
+    OFFENSIVE = "offensive"
+    SEXUAL = "sexual"
+    SELF_HARM = "self_harm"
 
 
 class Action(IntEnum):
@@ -80,6 +86,11 @@ _ANSWERS = MappingProxyType(
         Category.LINK: Action.HIDE,
         Category.ADVICE: Action.WARN,
         Category.CRISIS: Action.WARN,
+        Category.HATE: Action.HIDE,
+        Category.THREAT: Action.HIDE,
+        Category.OFFENSIVE: Action.HIDE,
+        Category.SEXUAL: Action.HIDE,
+        Category.SELF_HARM: Action.HIDE,
     }
 )
 _MESSAGES = MappingProxyType(
@@ -88,8 +99,14 @@ _MESSAGES = MappingProxyType(
         Category.PATTERN: Action.HIDE,
         Category.SECRET: Action.WARN,
         Category.CRISIS: Action.WARN,
+        Category.HATE: Action.HIDE,
+        Category.THREAT: Action.QUEUE,
+        Category.SEXUAL: Action.HIDE,
+        Category.SELF_HARM: Action.WARN,
     }
 )
+# Where only adults read: listed words, swearing and sex are answered, and may be said.
+_ADULT = MappingProxyType(dict.fromkeys((Category.WORD, Category.OFFENSIVE, Category.SEXUAL), Action.IGNORE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +116,8 @@ class Policy:
     `messages` says what to do about what members write, `answers` about what the character says; a category that is not
     in there is ignored, yet found. `allowed_hosts` are those whose links may be shown, each with its subdomains:
     "wikipedia.org" allows "zh.wikipedia.org" and not "wikipedia.org.example". `prompt_overlap` is how many letters and
-    digits of the system prompt in a row are a leak (a Chinese character counts three).
+    digits of the system prompt in a row are a leak (a Chinese character counts three). `thresholds` says from which
+    score of a classifier on its categories are found; one without a threshold never is.
     """
 
     audience: Audience = Audience.GENERAL
@@ -109,19 +127,14 @@ class Policy:
     patterns: Patterns | None = None
     allowed_hosts: frozenset[str] = frozenset({"discord.com", "wikipedia.org"})
     prompt_overlap: int = 48
+    thresholds: Mapping[Category, float] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def default_policy(audience: Audience, *, words: Blocklist | None = None, patterns: Patterns | None = None) -> Policy:
     """Return the defaults for a channel: where only adults read, listed words are answered, and may be said."""
-    if audience is Audience.GENERAL:
-        return Policy(audience, words=words, patterns=patterns)
-    return Policy(
-        audience,
-        MappingProxyType({**_MESSAGES, Category.WORD: Action.IGNORE}),
-        MappingProxyType({**_ANSWERS, Category.WORD: Action.IGNORE}),
-        words,
-        patterns,
-    )
+    eased: Actions = {} if audience is Audience.GENERAL else _ADULT
+    messages, answers = MappingProxyType({**_MESSAGES, **eased}), MappingProxyType({**_ANSWERS, **eased})
+    return Policy(audience, messages, answers, words, patterns)
 
 
 def strongest(findings: Iterable[Finding], actions: Actions) -> Action:

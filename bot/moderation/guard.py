@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from bot.moderation import advice, disclosure, links
 from bot.moderation.check import check_answer
@@ -22,7 +23,7 @@ MOST_HELD = 160  # visible characters
 _LOOK_BACK = 200  # visible characters that are shown already, yet may begin a finding
 _VISIBLE = re.compile("[\n -~\u3001-\u3029\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uff01-\uff5e]*")  # as most texts are
 _TOLD = frozenset({Category.ADVICE, Category.CRISIS})  # told once, at the end
-_WHY = {
+_WHY: dict[str, tuple[str, str]] = {
     Category.WORD: ("this server's word filter does not allow it", "本服务器的词语过滤不允许"),
     Category.PATTERN: ("this server's word filter does not allow it", "本服务器的词语过滤不允许"),
     Category.PROMPT: ("my instructions are not mine to show", "我的设定不便公开"),
@@ -48,13 +49,20 @@ class Verdict:
     notes: tuple[str, ...]
     findings: tuple[Finding, ...]
 
+    @property
+    def hidden(self) -> bool:
+        return self.outcome is Outcome.HIDDEN
+
+
+_leak_of = lru_cache(maxsize=64)(PromptLeak)  # a prompt is prepared once, not with every answer
+
 
 class OutputGuard:
     """Guards one answer. `question` is what it answers: a crisis or a question on medicine is cautioned by either."""
 
     def __init__(self, policy: Policy, system_prompt: str, question: str = "") -> None:
         self._policy = policy
-        self._leak = PromptLeak(system_prompt, policy.prompt_overlap)
+        self._leak = _leak_of(system_prompt, policy.prompt_overlap)
         self._question = question
         self._hides = frozenset(c for c, action in policy.answers.items() if action is Action.HIDE)
         self._shown = ""
@@ -101,7 +109,7 @@ class OutputGuard:
         first = to_hide[0] if to_hide else None
         kept = text[: max(len(shown), first.span.start)] if first and not self._hidden else shown
         crisis = [note for note in notes if note in advice.HELP]
-        hidden = _left_out(first.category if first else None, begun=bool(kept.strip()), chinese=chinese)
+        hidden = left_out(first.category if first else None, begun=bool(kept.strip()), chinese=chinese)
         return Verdict(Outcome.HIDDEN, kept.rstrip(), (hidden, *dict.fromkeys(crisis)), tuple(findings))
 
     def _to_hide(self, findings: Iterable[Finding]) -> list[Finding]:
@@ -157,8 +165,21 @@ def _unfinished(text: str, lowest: int) -> int:
     return place
 
 
-def _left_out(category: Category | None, *, begun: bool, chinese: bool) -> str:
+def left_out(category: str | None, *, begun: bool, chinese: bool) -> str:
+    """Return the fixed sentence in the place of what is hidden; `begun` says that some of the answer stands above."""
     why = (_WHY.get(category, _OTHERWISE) if category else _OTHERWISE)[chinese]
     if chinese:
         return f"{'其余内容' if begun else '这条回答'}已隐去：{why}。"
     return f"{'The rest' if begun else 'This answer'} is left out: {why}."
+
+
+def not_answered(category: Category, *, chinese: bool) -> str:
+    """Return the fixed sentence to a member whose message is not answered."""
+    why = _WHY.get(category, _OTHERWISE)[chinese]
+    return f"这条消息我不回答：{why}。" if chinese else f"I don't answer this: {why}."
+
+
+def mind(category: Category, *, chinese: bool) -> str:
+    """Return the fixed sentence below the answer to a message that was better not written."""
+    why = _WHY.get(category, _OTHERWISE)[chinese]
+    return f"请留意你的消息：{why}。" if chinese else f"Please mind what you write here: {why}."

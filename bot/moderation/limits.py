@@ -145,16 +145,22 @@ class Limiter:
 
     def counts(self) -> Iterator[Count]:
         """Yield today's counts."""
-        today = _day(self._clock())
+        today = day_of(self._clock())
         for (guild_id, scope, subject_id), usage in self._usages.items():
             if usage.day == today and (usage.messages or usage.tokens):
                 yield Count(guild_id, scope, subject_id, usage.day, usage.messages, usage.tokens)
+
+    def counts_of(self, asker: Asker) -> list[Count]:
+        """Return today's counts of a member and a channel."""
+        now = self._clock()
+        used = [(key, self._usage(key, now)) for key in _keys(asker)]
+        return [Count(*key, usage.day, usage.messages, usage.tokens) for key, usage in used]
 
     def restore(self, counts: Iterable[Count]) -> None:
         """Take over the counts of today that were kept; others are over."""
         now = self._clock()
         for count in counts:
-            if count.day == _day(now):
+            if count.day == day_of(now):
                 usage = self._usage((count.guild_id, count.scope, count.subject_id), now)
                 usage.messages = max(usage.messages, count.messages)
                 usage.tokens = max(usage.tokens, count.tokens)
@@ -170,10 +176,10 @@ class Limiter:
         yield channel, quotas.of_channel(asker.channel_id), False
 
     def _usage(self, key: tuple[int, Scope, int], now: float) -> _Usage:
-        usage = self._usages.pop(key, None) or _Usage(day=_day(now))
+        usage = self._usages.pop(key, None) or _Usage(day=day_of(now))
         self._usages[key] = usage  # the newest
-        if usage.day != _day(now):
-            usage.day, usage.messages, usage.tokens = _day(now), 0, 0
+        if usage.day != day_of(now):
+            usage.day, usage.messages, usage.tokens = day_of(now), 0, 0
         while usage.recent and not 0 <= now - usage.recent[0] < _WINDOW_SECONDS:
             usage.recent.popleft()
         while len(self._usages) > self._most:
@@ -182,7 +188,7 @@ class Limiter:
 
 
 def _refusals(usage: _Usage, limit: Limit, scope: Scope, now: float) -> Iterator[Refusal]:
-    tomorrow = (_day(now) + 1) * _DAY_SECONDS - now
+    tomorrow = (day_of(now) + 1) * _DAY_SECONDS - now
     if limit.messages_per_minute is not None and len(usage.recent) >= limit.messages_per_minute:
         # There is room once so many of the last minute's messages are older that one more fits.
         leaves = len(usage.recent) - limit.messages_per_minute
@@ -201,7 +207,8 @@ def _keys(asker: Asker) -> tuple[tuple[int, Scope, int], tuple[int, Scope, int]]
     return member, (asker.guild_id, Scope.CHANNEL, asker.channel_id)
 
 
-def _day(now: float) -> int:
+def day_of(now: float) -> int:
+    """Return the day of a time: days since 1970-01-01, UTC."""
     return int(now // _DAY_SECONDS)
 
 

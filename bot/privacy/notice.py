@@ -29,6 +29,7 @@ _ROWS = {
     "corrections": ("correction", "corrections"),
     "gold": ("label", "labels"),
     "reports": ("report", "reports"),
+    "member_usage": ("count of today's questions", "counts of today's questions"),
     "cases": ("case of the moderators' about you", "cases of the moderators' about you"),
 }
 
@@ -48,8 +49,9 @@ def privacy_text(settings: Settings, *, model: str) -> str:
             "no other company gets your messages. I can be wrong.",
             f"**What I read:** {intent}, with the messages before them that they need to be understood.",
             f"**What I keep:** for {days}, my replies, the ids of the messages and members they answered, the text "
-            "that I read for them in the form the model reads, ratings, and what you write in my forms. Moderators' "
-            f"changes and reports to them are kept for {_days(settings.retention_days_audit)}.",
+            "that I read for them in the form the model reads, ratings, what you write in my forms, and how much you "
+            "asked today. Moderators' changes, reports to them, and messages and answers that a server's filter hid or "
+            f"reported to them are kept for {_days(settings.retention_days_audit)}.",
             f"**What I learn from:** {GRANTED if settings.discord_training_permission else LOCKED} {_ROOM} Ratings are "
             "also counted, to choose between versions of me; such counts name nobody.",
             "**What you can do:** /mydata export sends you what I hold of you. /mydata delete removes it, from what "

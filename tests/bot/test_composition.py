@@ -54,7 +54,7 @@ def opened(settings: Settings):  # type: ignore[no-untyped-def]
 
 async def answer(opened: Services, settings: Settings, message_id: int = 100) -> tuple[str | None, str | None]:
     """Return the adapter that is kept with an answer, and that of its canary."""
-    store, model, built = opened
+    store, model, built, _ = opened
     responder = Responder(store, model, settings=settings, arms=built.arms)
     message = Message(message_id, 70, 1, "Mei", "hello")
     ask = Ask(message_id, 70, 7, 1, Provenance.DEMO)

@@ -19,7 +19,7 @@ async def build():
     settings = Settings(data_dir=Path("data"), model=sys.argv[1], context_tokens=256, parallel_streams=1)
     imports = ("bot.client", "bot.gateway", "bot.demo.server", "bot.terminal")
     nothing = lambda *_: None
-    async with services(settings, database=settings.database, progress=nothing, imports=imports) as (store, model, _):
+    async with services(settings, database=settings.database, progress=nothing, imports=imports) as (store, model, *_):
         from bot.client import build_bot
         await build_bot(settings, store, model).close()
 

@@ -12,9 +12,9 @@ import discord
 import pytest
 
 from bot import ui
+from bot.answer import CUT_NOTE
 from bot.records import Ask, Outcome, Provenance, ReplyState
 from bot.recovery import ANSWER_LATE_SECONDS, INTERRUPTED_NOTE
-from bot.responder import CUT_NOTE
 from bot.streaming import CURSOR, Controls
 from tests.world import World, live_world
 
@@ -293,3 +293,41 @@ async def test_duplicate_event_after_a_restart_is_not_answered_again(tmp_path: P
         await world.quiet()
         assert world.replies("general") == [shown]
         assert time.monotonic() - started < 5.0
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "note", "state"),
+    [
+        (
+            "So it goes.",
+            "hidden:word",
+            "The rest is left out: this server's word filter does not allow it.",
+            ReplyState.STOPPED,
+        ),
+        (
+            "",
+            "hidden:link",
+            "This answer is left out: it links to a site that is not allowed here.",
+            ReplyState.STOPPED,
+        ),
+        (
+            "You should take 400 mg of ibuprofen.",
+            "end",
+            "I am a bot, not a doctor: please ask a professional.",
+            ReplyState.DONE,
+        ),
+    ],
+)
+async def test_whole_text_ends_with_what_the_rules_say_of_it(
+    tmp_path: Path, said: str, reason: str, note: str, state: ReplyState
+) -> None:
+    async with live_world(tmp_path) as world:
+        asked = await asked_while_nobody_listened(world, "hello")
+        reply_id = await claim(world, asked)
+        shown = await send_unnoted(world, asked, "…", ui.reply_view(reply_id, Controls.STREAMING))
+        await world.store.attach_message(reply_id, shown.id, 0)
+        await world.store.finish_reply(reply_id, Outcome(ReplyState.STREAMING, said, (1, 2), reason))
+        await world.restart()
+        await settled(world)
+        assert shown.content == f"{said}\n-# {note}".strip()
+        assert (await world.reply_shown_by(shown)).state is state

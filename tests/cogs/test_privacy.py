@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bot.moderation.limits import day_of
 from bot.privacy.forget import Receipt
 from bot.settings import Settings
 from tests.cogs.commands import audit, embed_of, leaves, words
@@ -136,11 +138,17 @@ async def test_export_is_a_file_of_the_members_rows(world: World) -> None:
     await world.react(world.alice, reply, "👍")
     await world.react(world.bob, reply, "👎")
     await votes(world, reply)
+    await world.eventually(lambda: world.store.usage(day_of(time.time())))
     message = await answer(world, "mydata export")
-    assert "3 entries, by kind" in message.content
+    assert "4 entries, by kind" in message.content
     [file] = message.attachments
     held = json.loads(await file.read())
-    assert {table: len(rows) for table, rows in held.items() if rows} == {"ratings": 1, "raters": 1, "replies": 1}
+    assert {table: len(rows) for table, rows in held.items() if rows} == {
+        "ratings": 1,
+        "member_usage": 1,
+        "raters": 1,
+        "replies": 1,
+    }
     assert str(world.bob.id) not in json.dumps(held)
 
 

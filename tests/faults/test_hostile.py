@@ -16,6 +16,8 @@ from simcord.backend.models.message import AllowedMentions
 
 from bot import rows
 from bot.demo.live import Change, ChangeKind
+from bot.filter_options import Side
+from bot.moderation.findings import Category
 from bot.records import Reply, ReplyState
 from bot.settings import Settings
 from bot.streaming import CURSOR
@@ -128,6 +130,9 @@ async def test_ten_thousand_hostile_messages_ping_nobody_and_break_nothing(
     monkeypatch.setattr(SayingEngine, "_answer", in_larger_pieces)
     async with live_world(tmp_path, settings=settings, context_tokens=65536, slots=CHANNELS, keep_messages=50) as world:
         await world.allow_long_answers(ANSWER_TOKENS)
+        # What is said must be harmless where nothing is filtered and nobody has to wait, too.
+        ignored = {f"{side.value}.{category.value}": "ignore" for side in Side for category in Category}
+        await world.store.change_server_settings(world.guild.id, world.moderator.id, quotas={}, filter_actions=ignored)
         watch = Watch(world)
         world.backend.watchers.append(watch)
         members = [

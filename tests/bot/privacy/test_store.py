@@ -13,6 +13,7 @@ import pytest
 from bot import store_privacy
 from bot.database import connect
 from bot.learning_records import Cause, Night, NightState
+from bot.moderation.limits import Count, Scope
 from bot.privacy.journal import Deletion
 from bot.records import Correction, Preference, Provenance
 from bot.store import Store
@@ -142,6 +143,7 @@ async def lived(store: Store) -> dict[str, int]:
     await store.add_correction(Correction(apart, MEI, ("wrong",), "我的话", "她该说的话"))
     await store.label_gold(apart, True, MEI)
     await store.note_rater(7, MEI, trusted=True)
+    await store.keep_usage([Count(7, Scope.MEMBER, MEI, 20_000, 3, 500), Count(7, Scope.CHANNEL, 70, 20_000, 3, 500)])
     await store.add_audit(7, MEI, "settings", {})
     await store.add_audit(7, SAM, "raters ban", {"member": MEI})
     await store.give_consent(MEI)
@@ -164,6 +166,7 @@ async def test_export_holds_every_row_of_the_member_and_no_word_of_others(store:
         "corrections": 1,
         "gold": 1,
         "reports": 1,
+        "member_usage": 1,
         "cases": 1,
         "mutes": 1,
         "raters": 1,
