@@ -20,7 +20,7 @@ from tests.faults.discord_stub import DiscordStub
 from tests.faults.harness import Command, command, finished, reply_ids
 
 POST, PATCH = "/channels/[0-9]+/messages$", "/channels/[0-9]+/messages/[0-9]+$"
-LONG = "one two three four five six seven eight nine ten " * 2
+LONG = "One two. Three four. Five six. Seven eight. Nine ten. " * 2
 ENDED = {ReplyState.DONE, ReplyState.STOPPED, ReplyState.FAILED, ReplyState.INTERRUPTED}
 
 

@@ -18,7 +18,7 @@ from tests.faults.harness import finished, reply_ids, running_bot
 
 POST, PATCH = "/channels/[0-9]+/messages$", "/channels/[0-9]+/messages/[0-9]+$"
 SLOW = {"seconds_per_token": 0.01}
-LONG = "one two three four five six seven eight nine ten " * 3  # about a second and a half of streaming
+LONG = "One two. Three four. Five six. Seven eight. Nine ten. " * 3  # about a second and a half of streaming
 
 
 @pytest.fixture(autouse=True)
