@@ -42,9 +42,11 @@ from bot import settings as settings_module
 from bot.client import build_bot
 from bot.demo.world import LiveWorld
 from bot.records import Provenance, Reply, ReplyState
+from bot.screening import Screening
 from bot.settings import Settings
 from bot.store import Store
 from models.loading import load_model
+from models.safety_process import open_classifier
 
 STREAMS = 16
 CONTEXT_TOKENS = 1088  # at least 1,024 a stream
@@ -130,7 +132,9 @@ async def stage(model: str, cache: Path, *, slots: int = STREAMS) -> AsyncIterat
                 prompt_cache_mib=settings.prompt_cache_mib,
             )
             stack.push_async_callback(loaded.aclose)
-            bot = build_bot(settings, store, loaded, provenance=Provenance.DEMO)
+            classifier = await stack.enter_async_context(open_classifier(settings.safety_model))
+            screening = Screening(classifier)
+            bot = build_bot(settings, store, loaded, screening=screening, provenance=Provenance.DEMO)
             world = await stack.enter_async_context(LiveWorld(bot))
             yield Stage(world, store)
 
