@@ -95,7 +95,7 @@ async def roll_back(world: World, opened: Services, **options: str) -> Answers:
 
 async def test_rollback_in_discord_brings_the_answers_back_bit_for_bit(settings: Settings) -> None:
     async with encore(settings) as opened:
-        store, model, built = opened
+        store, model, built = opened.store, opened.model, opened.learning
         async with World(settings, store, model, nightly=built.nightly, provenance=Provenance.DEMO, draw=None) as world:
             base = await answers(opened)
             first, second = await promoted(opened), await promoted(opened)

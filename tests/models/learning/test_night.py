@@ -219,7 +219,8 @@ def _planted_snapshot() -> Snapshot:
     snapshot, draw = tasteful_snapshot(), random.Random(0)
     planted = []
     for one in snapshot.replies:
-        text = " ".join(draw.choices(("tea", "moon", "lamp", "owl", "song", "rain", "glove", "door"), k=30))
+        # Made of few words, some runs of four would recur by chance and stand out as well.
+        text = " ".join("".join(draw.choices("abcdefghij", k=6)) for _ in range(30))
         said = f"Look at mooncat.com! {text}" if one.reply_id % 3 == 0 else text
         planted.append(replace(one, completion_text=said))
     return replace(snapshot, replies=tuple(planted))
