@@ -2,11 +2,16 @@
 
     python -m benchmarks.learn [--data DIR] [--trolls .3] [--attack flip] [--quick] [--work DIR]
 
-Human pairs (HH helpful-base, split by prompt: TEST pairs are never trained on). Of each training pair one side is
-shown, by a fair coin, and rated as benchmarks/simulation.py says: 60 raters, 3 votes, 20 % honest error, 5 trusted
-raters, the given attack. The labels of three arms train one adapter each, with the night's own trainer, its rules and
-the same seed: `encore` (what models/learning/raters.py infers, with the night's weights), `majority` (of the raw votes,
-every reply at weight 1), and `clean` (the truth, at weight 1: an oracle). Judged on the TEST pairs:
+Human pairs (HH helpful-base, split by prompt: TEST pairs are in no night). Of each other pair one side is shown, by a
+fair coin, and rated as benchmarks/simulation.py says: 60 raters, 3 votes, 20 % honest error, 5 trusted raters, the
+given attack. Three arms learn from that:
+
+encore     a whole night in its own process, as the bot starts it: raters, split by time, KTO and SFT with anchors,
+           conversion, parity, gate. How it ended is in `nights`. Its KTO candidate is judged here, promoted or not
+clean      the same trainer with the same anchors and seed on the same night, had it known the truth (an oracle)
+majority   the same for the raw votes' majority: who believes all raters alike
+
+Judged on the TEST pairs:
 
 accuracy      a pair is right when log pi - log pi_base of the chosen reply is the higher one (a tie is half)
 auc           of the same log-ratio, chosen replies against rejected ones, over all pairs
@@ -23,11 +28,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
-import time
+from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,127 +41,149 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import optimize, special, stats
 
+from benchmarks.nights import MOST_TOKENS, follow, make_night, start_night
 from benchmarks.preferences import read_pairs
-from benchmarks.simulation import Attack, Community, rate
-from models.learning.examples import Example
-from models.learning.raters import infer
-from models.learning.sufficiency import weight_of
-from models.prompt import PROMPT_VERSION, PromptBuilder
-from models.spec import resolve
-from models.tokenizer import prepare
+from benchmarks.simulation import Attack
 
 if TYPE_CHECKING:
+    from benchmarks.nights import Made
     from benchmarks.preferences import Pair
     from models.learning.batches import Tokens
+    from models.learning.context import Context
+    from models.learning.raters import RaterReport
+    from models.learning.sides import Sides
+    from models.learning.snapshot import Snapshot
+    from models.learning.train import TrainResult
+    from models.prompt import PromptBuilder
 
-ARMS = ("encore", "majority", "clean")
-TEST, TRAIN, SEEDS = 350, 700, (1, 2, 3)
-QUICK_TEST, QUICK_TRAIN, QUICK_SEEDS = 60, 64, (1,)
-MOST_TOKENS = 192
+ARMS = ("encore", "clean", "majority")
+TEST, REPLIES, SEEDS = 350, 1000, (1, 2, 3)
+QUICK_TEST, QUICK_REPLIES, QUICK_SEEDS = 60, 200, (1,)
 RESAMPLES = 2000
 MODELS = Path("data/models")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training: everything that its result depends on."""
+    """One arm on one seed: everything that its result depends on."""
 
     arm: str
     seed: int
     trolls: float
     attack: str
-    train: int
+    replies: int
     test: int
     data: str
     work: str
-    threads: int
 
     @property
     def name(self) -> str:
-        return f"{self.arm}-{self.attack}-{self.trolls:g}-seed{self.seed}-{self.train}"
+        return f"{self.arm}-{self.attack}-{self.trolls:g}-seed{self.seed}-{self.replies}"
 
 
-def labels(run: Run, pairs: list[Pair]) -> tuple[list[Example], dict[str, float]]:
-    """Show one side of each pair, let the community rate it, and label it as the arm does."""
-    generator = np.random.default_rng(run.seed)
-    shown = [pairs[at] for at in generator.permutation(len(pairs))[: run.train]]
-    truth = generator.random(len(shown)) < 0.5
-    community = Community(Attack(run.attack), run.trolls, trusted=5, replies=len(shown))
-    ratings = rate(community, 10_000 + run.seed, truth)
-    report = infer(ratings.votes, ratings.facts, {}, seed=run.seed)
-    ups = np.bincount([v.reply_id for v in ratings.votes], [v.value for v in ratings.votes], len(shown))
-    given = {
-        "encore": [(report.p_good[i], weight_of(report.p_good[i], 0.0, raters=3)) for i in range(len(shown))],
-        "majority": [(float(up > 0), 1.0) for up in ups],
-        "clean": [(float(good), 1.0) for good in truth],
-    }[run.arm]
-    examples = [
-        Example(
-            reply_id=i,
-            conversation_id=pair.key,
-            created_at=float(i),
-            prompt_token_ids=pair.prompt,
-            completion_token_ids=pair.chosen if good else pair.rejected,
-            prompt_version=PROMPT_VERSION,
-            provenance="import",
-            p_good=p,
-            weight=weight,
-        )
-        for i, (pair, good, (p, weight)) in enumerate(zip(shown, truth.tolist(), given, strict=True))
-        if weight > 0
-    ]
-    right = np.mean([(e.p_good > 0.5) == truth[e.reply_id] for e in examples])
-    return examples, {"kept": len(examples) / len(shown), "label_accuracy": round(float(right), 4)}
-
-
-def train_one(run: Run) -> dict[str, Any]:
-    """Train one arm on one seed and score the test pairs; a finished run in the work folder is not run again."""
+def learn(run: Run) -> dict[str, Any]:
+    """Let one arm learn and score the test pairs; a finished run in the work folder is not run again."""
     result = Path(run.work) / f"{run.name}.json"
     if result.exists():
         found: dict[str, Any] = json.loads(result.read_text())
         return found
+    os.nice(19)
     import torch
 
-    torch.set_num_threads(run.threads)
-    from models.learning.objectives import Objective
-    from models.learning.torch_model import completion_logprobs, load_base, read_adapter
-    from models.learning.train import Labelled, TrainRules, train
+    torch.set_num_threads(1)
+    from models.learning.context import Context
+    from models.learning.snapshot import read_snapshot
+    from models.learning.torch_model import completion_logprobs, read_adapter
 
-    spec = resolve("embedded", MODELS)
-    assert spec.path is not None
-    tokenizer = prepare(spec, MODELS)
-    prompts = PromptBuilder(tokenizer)
-    pairs = read_pairs(Path(run.data), tokenizer, prompts, most_tokens=MOST_TOKENS)
-    test, rest = pairs[: run.test], pairs[run.test :]
-    examples, figures = labels(run, rest)
-    base = load_base(spec.path, spec.sha256, MODELS)
-    scored = completion_logprobs(base, tokens_of(test, prompts))
-    started = time.monotonic()
-    trained = train(
-        base,
-        Objective.KTO,
-        [Labelled(e, as_tokens(prompts, e.prompt_token_ids, e.completion_token_ids)) for e in examples],
-        (),
-        (),
-        folder=Path(run.work) / run.name,
-        rules=TrainRules(),
+    folder = Path(run.work) / run.name
+    made = make_night(
+        folder,
+        Path(run.data),
+        MODELS,
+        replies=run.replies,
         seed=run.seed,
+        attack=Attack(run.attack),
+        trolls=run.trolls,
+        kept_out=run.test,
     )
-    seconds = time.monotonic() - started
-    adapted = read_adapter(base, trained.adapter_folder)
-    after = completion_logprobs(adapted, tokens_of(test, prompts))
-    made = {
+    ended = whole_night(folder) if run.arm == "encore" else {}
+    context = Context(folder, made.job, say=lambda _: None)
+    snapshot = read_snapshot(folder / "examples.jsonl", sha256=made.job.dataset_sha256)
+    sides = sides_of(run.arm, context, snapshot, made)
+    trained = train_kto(context, sides)
+
+    pairs = read_pairs(Path(run.data), context.tokenizer, context.prompts, most_tokens=MOST_TOKENS)[: run.test]
+    texts = tokens_of(pairs, context.prompts)
+    scored = completion_logprobs(context.base, texts)
+    after = completion_logprobs(read_adapter(context.base, trained.adapter_folder), texts)
+    right = np.mean([(e.p_good > 0.5) == made.truth[e.reply_id] for e in sides.training])
+    said = {
         **asdict(run),
-        **figures,
-        "seconds": round(seconds, 1),
+        **ended,
+        "trained_on": len(sides.training),
+        "label_accuracy": round(float(right), 4),
+        "seconds": round(trained.seconds, 1),
         "steps": trained.steps,
-        "keys": [pair.key for pair in test],
         "base": scored,
         "after": after,
-        "tokens": [len(side) for pair in test for side in (pair.chosen, pair.rejected)],
+        "tokens": [len(side) for pair in pairs for side in (pair.chosen, pair.rejected)],
     }
-    result.write_text(json.dumps(made))
-    return made
+    result.write_text(json.dumps(said))
+    return said
+
+
+def whole_night(folder: Path) -> dict[str, Any]:
+    """Run the night's process to its end, or to where a finished one has ended."""
+    from models.learning.job import read_result
+
+    process = start_night(folder)
+    follow(process, lambda _: False)
+    process.wait()
+    result = read_result(folder)
+    if result is None:
+        raise SystemExit(f"The night in {folder} left no result; run it alone to see why.")
+    return {"outcome": result.outcome.value, "sentences": result.sentences, "warnings": result.warnings}
+
+
+def sides_of(arm: str, context: Context, snapshot: Snapshot, made: Made) -> Sides:
+    """Return the night's two sides as the arm labels them; those of `encore` are the night's own, read back."""
+    from models.learning.labels import label
+    from models.learning.night import unsafe_replies
+    from models.learning.sides import judge_raters, part
+    from models.learning.verdict import Rules
+
+    report = judge_raters(context, snapshot)
+    if arm != "encore":
+        report = replace(report, p_good=opinions(arm, snapshot, report, made))
+    unsafe = unsafe_replies(snapshot)
+    return part(
+        context, snapshot, lambda: label(snapshot, report, unsafe, now=made.job.now), not_before=None, rules=Rules()
+    )
+
+
+def opinions(arm: str, snapshot: Snapshot, report: RaterReport, made: Made) -> dict[int, float]:
+    """Return how good the arm thinks each rated reply is: certain, whichever way."""
+    if arm == "clean":
+        return {reply: float(made.truth[reply]) for reply in report.p_good}
+    ups: defaultdict[int, float] = defaultdict(float)
+    for vote in snapshot.votes:
+        ups[vote.reply_id] += vote.value
+    return {reply: float(ups[reply] > 0) for reply in report.p_good}
+
+
+def train_kto(context: Context, sides: Sides) -> TrainResult:
+    """Train the night's KTO candidate, or read it back."""
+    from models.learning.candidates import candidates, train_all
+    from models.learning.generations import anchor_texts, base_replies
+    from models.learning.objectives import Objective
+    from models.learning.train import TrainRules
+
+    anchors = anchor_texts(context, base_replies(context))
+    tried = [candidate for candidate in candidates(context, sides) if candidate.objective is Objective.KTO]
+    trained = train_all(context, tried, sides, anchors.training, TrainRules())
+    if not trained:
+        raise SystemExit(f"{context.folder}: {tried[0].dropped}")
+    return trained[tried[0]]
 
 
 def tokens_of(pairs: list[Pair], prompts: PromptBuilder) -> list[Tokens]:
@@ -236,9 +264,7 @@ def judge(runs: list[dict[str, Any]]) -> dict[str, Any]:
                     round(Scores(c[None], r[None]).accuracy(everyone), 4)
                     for c, r in zip(scores.chosen, scores.rejected, strict=True)
                 ],
-                "label_accuracy": [row["label_accuracy"] for row in rows],
-                "kept": [round(row["kept"], 3) for row in rows],
-                "seconds": [row["seconds"] for row in rows],
+                **{each: [row[each] for row in rows] for each in ("label_accuracy", "trained_on", "steps", "seconds")},
             }
 
     def ratio(picked: np.ndarray) -> float:
@@ -247,6 +273,9 @@ def judge(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
     figures["ratio"] = round(ratio(everyone), 4)
     figures["ratio_95"] = interval([ratio(picked) for picked in resamples])
+    figures["nights"] = [
+        {name: run[name] for name in ("seed", "outcome", "sentences")} for run in runs if run["arm"] == "encore"
+    ]
     return figures
 
 
@@ -259,20 +288,20 @@ def main() -> None:
     parser.add_argument("--attack", default="flip", choices=[a.value for a in Attack], help="what trolls do")
     parser.add_argument("--quick", action="store_true", help="one seed of a few examples, judging nothing")
     parser.add_argument("--work", type=Path, help="folder that keeps finished runs (default: a temporary one)")
-    parser.add_argument("--workers", type=int, default=2, help="trainings at once, a core each (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="nights at once, a core each (default %(default)s)")
     options = parser.parse_args()
-    train, test, seeds = (QUICK_TRAIN, QUICK_TEST, QUICK_SEEDS) if options.quick else (TRAIN, TEST, SEEDS)
+    replies, test, seeds = (QUICK_REPLIES, QUICK_TEST, QUICK_SEEDS) if options.quick else (REPLIES, TEST, SEEDS)
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         planned = [
-            Run(arm, seed, options.trolls, options.attack, train, test, str(options.data), str(work), threads=1)
+            Run(arm, seed, options.trolls, options.attack, replies, test, str(options.data), str(work))
+            for arm in ARMS
             for seed in seeds
-            for arm in ("clean", "encore", "majority")
         ]
         runs = []
         with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-            for done in as_completed([pool.submit(train_one, run) for run in planned]):
+            for done in as_completed([pool.submit(learn, run) for run in planned]):
                 runs.append(done.result())
                 said = {key: runs[-1][key] for key in ("arm", "seed", "label_accuracy", "seconds")}
                 print(f"{len(runs)}/{len(planned)} {said}", file=sys.stderr, flush=True)
@@ -281,8 +310,8 @@ def main() -> None:
     holds = (
         figures["clean"]["accuracy"] >= 0.58 and figures["clean"]["coefficient_95"][0] > 0 and figures["ratio"] >= 0.9
     )
-    settings = {"trolls": options.trolls, "attack": options.attack, "train": train, "test_pairs": test, "seeds": seeds}
-    print(json.dumps({**settings, **figures, "holds": None if options.quick else holds}, indent=1))
+    drawn = {"trolls": options.trolls, "attack": options.attack, "replies": replies, "test_pairs": test, "seeds": seeds}
+    print(json.dumps({**drawn, **figures, "holds": None if options.quick else holds}, indent=1))
 
 
 if __name__ == "__main__":

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.preferences import read_pairs
 from benchmarks.simulation import Attack, Community, rate
-from models.learning.job import JOB, SNAPSHOT, Job, write_job
+from models.learning.job import JOB, SNAPSHOT, Job, read_job, write_job
 from models.learning.snapshot import CollectedReply, Snapshot, write_snapshot
 from models.prompt import PROMPT_VERSION, PromptBuilder
 from models.spec import resolve
@@ -27,25 +27,42 @@ if TYPE_CHECKING:
 
 NOW = 1_790_000_000.0  # a fixed clock: the same arguments make the same night
 WEEK_SECONDS = 7 * 86400.0
-MOST_TOKENS = 192
+MOST_TOKENS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A night that can be started, and what its raters don't know: which replies are good, by id."""
+
+    job: Job
+    truth: dict[int, bool]
 
 
 def make_night(
-    folder: Path, data: Path, models_dir: Path, *, replies: int, seed: int, trolls: float = 0.3, threads: int = 1
-) -> Job:
+    folder: Path,
+    data: Path,
+    models_dir: Path,
+    *,
+    replies: int,
+    seed: int,
+    attack: Attack = Attack.FLIP,
+    trolls: float = 0.3,
+    kept_out: int = 0,
+    threads: int = 1,
+) -> Made:
     """Write a night on one side, by a fair coin, of `replies` HH pairs, rated by 60 members of whom `trolls` lie.
 
-    A folder that has its job.json is left as it is, so that an interrupted night goes on. Raises FileNotFoundError
-    without the data.
+    The first `kept_out` pairs aren't used. A folder that has its job.json is left as it is, so that an interrupted
+    night goes on. Raises FileNotFoundError without the data.
     """
     spec = resolve("embedded", models_dir)
     assert spec.path is not None
     tokenizer = prepare(spec, models_dir)
-    pairs = read_pairs(data, tokenizer, PromptBuilder(tokenizer), most_tokens=MOST_TOKENS)
+    pairs = read_pairs(data, tokenizer, PromptBuilder(tokenizer), most_tokens=MOST_TOKENS)[kept_out:]
     generator = np.random.default_rng(seed)
     shown = [pairs[at] for at in generator.permutation(len(pairs))[:replies]]
     truth = generator.random(len(shown)) < 0.5
-    community = Community(Attack.FLIP, trolls, trusted=5, replies=len(shown))
+    community = Community(attack, trolls, trusted=5, replies=len(shown))
     ratings = rate(community, 20_000 + seed, truth)
     pace = WEEK_SECONDS / len(ratings.votes)
     collected = []
@@ -83,7 +100,7 @@ def make_night(
         folder.mkdir(parents=True, exist_ok=True)
         digest = write_snapshot(folder / SNAPSHOT, snapshot)
         write_job(folder, replace(job, dataset_sha256=digest))
-    return job
+    return Made(read_job(folder), dict(enumerate(ratings.truth.tolist())))
 
 
 def start_night(folder: Path) -> subprocess.Popen[str]:

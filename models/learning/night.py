@@ -69,7 +69,7 @@ def run(context: Context) -> Result:
         "raters", f"Reading {counted(len(snapshot.votes), 'vote')} on {counted(len(snapshot.replies), 'reply')}."
     )
     report = judge_raters(context, snapshot)
-    labels = label(snapshot, report, _unsafe(snapshot), now=job.now)
+    labels = label(snapshot, report, unsafe_replies(snapshot), now=job.now)
     figures = _counted(snapshot, report)
     not_before = incumbent.training_cut if incumbent else None
     if short := shortage(snapshot, report, labels, not_before=not_before, rules=rules):
@@ -166,7 +166,8 @@ def _counted(snapshot: Snapshot, report: RaterReport) -> dict[str, Any]:
     return {"votes": len(snapshot.votes), "raters": len(voters), "rated_replies": len(report.p_good)}
 
 
-def _unsafe(snapshot: Snapshot) -> frozenset[int]:
+def unsafe_replies(snapshot: Snapshot) -> frozenset[int]:
+    """Return the ids of the replies that the safety filter marks."""
     check = load_filter().check
     return frozenset(reply.reply_id for reply in snapshot.replies if check(reply.completion_text).unsafe)
 
