@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bot import commands, learning_commands, log
+from bot import commands, learning_commands, log, privacy_commands
 from bot.errors import EncoreError, SettingsError
 from bot.settings import Settings, folder, load
 from models.errors import ModelError, WrongModel
@@ -25,7 +25,7 @@ _DESCRIPTION = "A Discord character that learns from its community's reactions."
 _EPILOG = "Settings come from the environment and from .env in this folder; .env.example explains each of them."
 _QUIET = (
     commands.demo, commands.chat, learning_commands.night, learning_commands.rollback, learning_commands.import_file,
-    learning_commands.import_prompts,
+    learning_commands.import_prompts, privacy_commands.export_member, privacy_commands.delete_member,
 )  # fmt: skip
 _CODES = (
     "Exit codes: 0 done or stopped in order, 1 could not start or go on (a damaged file, no network, another Encore on "
@@ -152,6 +152,38 @@ def _parser() -> argparse.ArgumentParser:
     )
     taking.add_argument("file", type=Path, metavar="FILE", help="text file, a prompt a line, or JSONL with `prompt`")
     taking.set_defaults(command=learning_commands.import_prompts)
+
+    mydata = adder.add_parser(
+        "mydata",
+        help="export or delete what is held of a member, as /mydata does",
+        description="Export or delete what is held of a member, as /mydata does: for who left, or wrote to you.",
+        epilog=_CODES,
+    )
+    inner = mydata.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    exporting = inner.add_parser(
+        "export",
+        help="write all of it to a file",
+        description="Write all that is held of a member to a file.",
+        epilog=_CODES,
+    )
+    deleting = inner.add_parser(
+        "delete",
+        help="delete all of it, from what was learned too",
+        description="Delete all that is held of a member, from what was learned too, and print the receipt.",
+        epilog=_CODES,
+    )
+    for asked in (exporting, deleting):
+        asked.add_argument(
+            "member_id", type=_member_id, metavar="MEMBER_ID",
+            help="the member's id: with Discord's Developer Mode on, Copy User ID in their menu",
+        )  # fmt: skip
+    exporting.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="JSON file to write (default: encore-mydata-MEMBER_ID.json)"
+    )
+    exporting.add_argument("--overwrite", action="store_true", help="replace FILE if it exists (default: refuse)")
+    exporting.set_defaults(command=privacy_commands.export_member)
+    deleting.add_argument("--yes", action="store_true", help="don't ask first (default: ask)")
+    deleting.set_defaults(command=privacy_commands.delete_member)
     return parser
 
 
@@ -174,6 +206,12 @@ def _host(text: str) -> str:
     if not text.strip():  # it would mean every address
         raise argparse.ArgumentTypeError("use 127.0.0.1, or 0.0.0.0 for every address of this machine")
     return text.strip()
+
+
+def _member_id(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 2**63):
+        raise argparse.ArgumentTypeError("use the member's id, a number such as 300000000000000001")
+    return int(text)
 
 
 def _port(text: str) -> int:

@@ -18,6 +18,9 @@ from pathlib import Path
 from bot.database import APPLICATION_ID, aside, beside, connect, explained, migrations, problems, take_lock, version_of
 from bot.errors import StoreBusy, StoreDamaged, StoreError
 
+_BEFORE_RESTORE = "before-restore"
+_KEPT = (_BEFORE_RESTORE, "damaged")  # why a copy was kept, as its name says
+
 
 async def backup(database: Path, destination: Path, *, overwrite: bool = False) -> None:
     """Copy a database, in use or not, to one file of mode 0600; needs no lock and stops nobody's work.
@@ -35,6 +38,12 @@ async def restore(backup: Path, database: Path, *, clock: Callable[[], float] = 
     StoreError when it is no backup of Encore or from a newer version; the old database then stays as it is.
     """
     return await asyncio.to_thread(_restore, backup, database, clock())
+
+
+def kept_aside(database: Path) -> list[Path]:
+    """Return the copies of a database that lie beside it because it was damaged or another took its place."""
+    found = (path for why in _KEPT for path in database.parent.glob(f"{database.name}.{why}-*"))
+    return sorted(path for path in found if not path.name.endswith(("-wal", "-shm")))
 
 
 def _backup(database: Path, destination: Path, overwrite: bool) -> None:
@@ -126,7 +135,7 @@ def _keep_old(database: Path, now: float) -> Path | None:
     """
     if not database.exists():
         return None
-    kept, log_file = aside(database, "before-restore", now), beside(database, "-wal")
+    kept, log_file = aside(database, _BEFORE_RESTORE, now), beside(database, "-wal")
     if problems(database, quick=True):
         with contextlib.suppress(FileNotFoundError):
             log_file.rename(beside(kept, "-wal"))

@@ -17,6 +17,7 @@ from bot.commands import tell, until_stopped
 from bot.console import ModelProgress, NightBar
 from bot.errors import AdapterChangeRefused, StartError, StoreBusy
 from bot.learning_records import Cause, Night, NightOutcome, NightState
+from bot.night_cards import left_out
 from models.learning.words import wanted
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def night(options: argparse.Namespace, settings: Settings) -> int:
     ended: list[Night] = []
 
     async def work() -> None:
-        async with _learning(settings, "/training run") as learning:
+        async with open_learning(settings, "/training run") as learning:
             with NightBar() as bar:
                 ended.append(await learning.nightly.run(Cause.COMMAND, bar.report))
             _tell_night(ended[0], learning.nightly.report(ended[0]))
@@ -66,7 +67,7 @@ def import_prompts(options: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _rollback(to: str | None, settings: Settings) -> None:
-    async with _learning(settings, "/training rollback") as learning:
+    async with open_learning(settings, "/training rollback") as learning:
         try:
             serving = await learning.nightly.rollback(to, _OPERATOR)
         except AdapterChangeRefused as error:
@@ -84,7 +85,7 @@ async def _import_file(path: Path, settings: Settings) -> None:
     from models.spec import resolve
     from models.tokenizer import prepare
 
-    async with _store(settings, "stop it, and import again") as store:
+    async with open_store(settings, "stop it, and import again") as store:
         with ModelProgress() as progress:
             spec = await asyncio.to_thread(resolve, settings.model, settings.models_dir, progress=progress.report)
             tokenizer = await asyncio.to_thread(prepare, spec, settings.models_dir, progress=progress.report)
@@ -111,7 +112,7 @@ async def _import_prompts(path: Path, settings: Settings) -> None:
     from bot.importer import read_prompts
 
     prompts = await asyncio.to_thread(read_prompts, path)
-    async with _store(settings, "stop it, and import again") as store:
+    async with open_store(settings, "stop it, and import again") as store:
         added = await store.add_prompts(prompts)
         total, _ = await store.count_prompts()
     new = _count(added, "prompt", "prompts") if added else "no new prompts"
@@ -133,7 +134,7 @@ def _serves(serving: Serving) -> str:
 def _tell_night(ended: Night, report: Path | None) -> None:
     outcome = ended.outcome.value if ended.outcome else ended.state.value
     print(f"Night {ended.id}: {outcome}.")
-    for sentence in (*ended.sentences, *ended.warnings):
+    for sentence in (*ended.sentences, *ended.warnings, *left_out(ended, named=False)):
         print(f"- {sentence}")
     if more := wanted(ended.more_ratings_needed, trained=ended.has_trained):
         print(f"- {more}")
@@ -142,17 +143,18 @@ def _tell_night(ended: Night, report: Path | None) -> None:
 
 
 @asynccontextmanager
-async def _learning(settings: Settings, slash_command: str) -> AsyncIterator[Learning]:
+async def open_learning(settings: Settings, slash_command: str) -> AsyncIterator[Learning]:
+    """Open what learning needs, on a folder where no Encore runs; else `slash_command` is what does the same there."""
     from bot.composition import learning
 
-    async with _store(settings, f"use {slash_command} there, or stop it") as store:
+    async with open_store(settings, f"use {slash_command} there, or stop it") as store:
         with ModelProgress() as progress:
             opened = await learning(settings, store, database=settings.database, progress=progress.report)
         yield opened
 
 
 @asynccontextmanager
-async def _store(settings: Settings, remedy: str) -> AsyncIterator[Store]:
+async def open_store(settings: Settings, remedy: str) -> AsyncIterator[Store]:
     """Open the store; raises StartError with `remedy` where another Encore has it."""
     from bot.store import Store
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from bot import checks
 from bot.confirm import Confirm
 from bot.error_handler import press, tell
 from bot.errors import EncoreError
+from bot.privacy.export import export
 from bot.privacy.notice import privacy_text, receipt_text
 
 if TYPE_CHECKING:
@@ -136,15 +136,13 @@ class Privacy(commands.Cog):
     @mydata.command(description="Send you a file of all that I hold of you")
     async def export(self, interaction: Interaction) -> None:
         await interaction.response.defer(ephemeral=True)
-        held = await self.bot.store.held(interaction.user.id)
-        data = json.dumps(held, ensure_ascii=False, indent=1).encode()
-        if len(data) > _LARGEST_FILE:
-            await tell(interaction, "There is more than a message can carry; ask whoever runs me for `encore mydata`.")
+        found = await export(self.bot.store, interaction.user.id)
+        if len(found.data) > _LARGEST_FILE:
+            command = f"`encore mydata export {interaction.user.id}`"
+            await tell(interaction, f"There is more than a message can carry; ask whoever runs me for {command}.")
             return
-        rows = sum(map(len, held.values()))
-        file = discord.File(io.BytesIO(data), filename="encore-mydata.json")
-        told = f"All that I hold of you: {rows:,} entr{'y' if rows == 1 else 'ies'}, by kind."
-        await interaction.followup.send(told, file=file, ephemeral=True)
+        file = discord.File(io.BytesIO(found.data), filename="encore-mydata.json")
+        await interaction.followup.send(f"All that I hold of you: {found.told}.", file=file, ephemeral=True)
 
     @mydata.command(description="Delete all that I hold of you, from what I learned too")
     async def delete(self, interaction: Interaction) -> None:

@@ -28,6 +28,7 @@ _TOKEN = "MTAwMDAwMDAwMDAwMDAwMDAw.Gabcde.abcdefghijklmnopqrstuvwxyz0123456789AB
 _COMMANDS = {
     "demo": (), "run": (), "chat": (), "doctor": (), "backup": ("to.sqlite3",), "restore": ("from.sqlite3",),
     "night": (), "rollback": (), "import": ("rated.jsonl",), "prompts": ("import", "prompts.txt"),
+    "mydata": ("delete", "300000000000000001"),
 }  # fmt: skip
 _SECONDS = 60
 
@@ -91,6 +92,9 @@ async def line_with(stream: asyncio.StreamReader | None, text: str) -> str:
         ("import", ["FILE", "all or none", "docs/import.md"]),
         ("prompts", ["import", "rating rooms"]),
         ("prompts import", ["FILE", "a prompt a line", "all or none"]),
+        ("mydata", ["export", "delete", "as /mydata does"]),
+        ("mydata export", ["MEMBER_ID", "Copy User ID", "default: encore-mydata-MEMBER_ID.json", "default: refuse"]),
+        ("mydata delete", ["MEMBER_ID", "default: ask", "print the receipt"]),
     ],
 )
 def test_help_gives_options_with_defaults(
@@ -122,6 +126,10 @@ def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ["demo", "--host", " "],
         ["backup"],
         ["run", "--fast"],
+        ["mydata"],
+        ["mydata", "delete"],
+        ["mydata", "delete", "mei"],
+        ["mydata", "export", "9223372036854775808"],
     ],
 )
 def test_wrong_options_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
