@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from bot.records import Preference, Provenance
@@ -41,9 +41,12 @@ class Standing:
     comparisons: frozenset[tuple[int, int, int, str]]  # earlier reply, later reply, member, preference
     corrections: frozenset[tuple[int, int]]  # reply, member
 
-    def missing_from(self, now: Standing) -> int:
-        """Count what of this stands no more in `now`."""
-        return sum(len(getattr(self, field.name) - getattr(now, field.name)) for field in fields(self))
+    def less(self, now: Standing) -> Standing:
+        """Return what of this stands no more in `now`."""
+        return Standing(*(getattr(self, field.name) - getattr(now, field.name) for field in fields(self)))
+
+    def __len__(self) -> int:
+        return sum(len(getattr(self, field.name)) for field in fields(self))
 
     def as_object(self) -> dict[str, Any]:
         return {field.name: sorted(getattr(self, field.name)) for field in fields(self)}
@@ -71,13 +74,15 @@ async def collect(
     snowflakes: bool = True,
     discord_permitted: bool = False,
 ) -> Collected:
+    without: Set[int] = frozenset(),
     """Gather what may be learned from. `snowflakes` tells whether members' ids hold the age of their accounts.
 
-    `discord_permitted` is the operator's word that Discord permitted it; even then members have to agree.
+    `discord_permitted` is the operator's word that Discord permitted it; even then members have to agree. What members
+    in `without` think of replies is left out.
     """
-    replies = await store.learnable(
-        eligible(discord_permitted), model_sha256=model_sha256, prompt_version=prompt_version
-    )
+    places = eligible(discord_permitted)
+    learnable = await store.learnable(places, model_sha256=model_sha256, prompt_version=prompt_version)
+    replies = _without(learnable, without) if without else learnable
     votes = [vote for reply in replies for vote in _votes(reply)]
     facts = _facts(replies, await store.raters(), now=now, snowflakes=snowflakes)
     snapshot = Snapshot(
@@ -112,6 +117,25 @@ def eligible(discord_permitted: bool) -> frozenset[Provenance]:
 
 
 def _collected(reply: LearnableReply) -> CollectedReply:
+def _without(replies: Iterable[LearnableReply], members: Set[int]) -> list[LearnableReply]:
+    """Return the replies as if these members had said nothing of them, and not those of which nobody else did."""
+    left = [
+        replace(
+            reply,
+            votes=tuple(vote for vote in reply.votes if vote.member_id not in members),
+            corrections=tuple(said for said in reply.corrections if said[0] not in members),
+            comparisons=tuple(said for said in reply.comparisons if said[1] not in members),
+        )
+        for reply in replies
+    ]
+    compared = {said[0] for reply in left for said in reply.comparisons}
+    return [
+        reply
+        for reply in left
+        if reply.votes or reply.corrections or reply.comparisons or reply.gold is not None or reply.reply_id in compared
+    ]
+
+
     return CollectedReply(
         reply_id=reply.reply_id,
         conversation_id=reply.conversation_id,

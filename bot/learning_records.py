@@ -20,6 +20,10 @@ class Cause(StrEnum):
     DEMO = "demo"  # the page's button
 
 
+# Names of figures that list members by id; one who is deleted stays there as 0.
+TAKEN_BACK_BY, MEMBERS_LEFT_OUT = "taken_back_by", "members_left_out"
+
+
 class NightState(StrEnum):
     RUNNING = "running"
     FINISHED = "finished"  # its outcome says what came of it
@@ -58,6 +62,16 @@ class Night:
     def has_trained(self) -> bool:
         """Return whether it came to candidates; it doesn't where there is too little to learn from."""
         return "objective" in self.figures
+
+    @property
+    def taken_back_by(self) -> tuple[int, ...]:
+        """Return the members who took back themselves what it had learned from."""
+        return tuple(filter(None, self.figures.get(TAKEN_BACK_BY, ())))
+
+    @property
+    def members_left_out(self) -> tuple[int, ...]:
+        """Return the members whose ratings it did without, since they had ended nights by taking some back."""
+        return tuple(filter(None, self.figures.get(MEMBERS_LEFT_OUT, ())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot import text
 from bot.learning_records import NightOutcome, NightState
-from bot.night_cards import Card, Field, Tone, duration, listed
+from bot.night_cards import Card, Field, Tone, duration, left_out, listed
 from models.learning.words import counted, wanted
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ _EXAMPLE = ("prompt", "before", "after")
 _EXAMPLE_SHOWN = 260  # characters of a prompt or a reply
 
 
-def morning_card(night: Night) -> Card:
-    """Say how a night ended and why, in the words of its job."""
+def morning_card(night: Night, *, named: bool = True) -> Card:
+    """Say how a night ended and why, in the words of its job; not `named`, it names no member."""
     figures = night.figures
     fields = [Field("Learned from", told) for told in [_learned_from(figures)] if told]
     fields += [Field("Against what answered before", told) for told in [_better_by(figures)] if told]
@@ -43,10 +43,11 @@ def morning_card(night: Night) -> Card:
     fields += [Field("Who may teach me", told) for told in [_teachers(figures)] if told]
     if more := wanted(night.more_ratings_needed, trained=night.has_trained):
         fields.append(Field("What it takes", more))
-    if night.warnings:
-        fields.append(Field("Look at this", listed(night.warnings[:_SENTENCES])))
+    warnings = [*left_out(night, named=named), *night.warnings]
+    if warnings:
+        fields.append(Field("Look at this", listed(warnings[:_SENTENCES])))
     failed = night.state is NightState.FAILED
-    bad = failed or bool(night.warnings)
+    bad = failed or bool(warnings)
     return Card(
         f"Night {night.id}: {_TITLES[None if failed else night.outcome]}",
         " ".join(night.sentences[:1]) + "".join(f"\n- {sentence}" for sentence in night.sentences[1:_SENTENCES]),

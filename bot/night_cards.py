@@ -60,13 +60,12 @@ def status(now: NightStatus) -> Card:
     if now.running is not None:
         fields.append(Field("Now", progress(now.running).text))
     fields.append(Field("Last night", line(now.last) if now.last else "There was none yet."))
-    if now.warnings:
-        fields.append(Field("Warnings", listed(now.warnings)))
+    warnings = [*now.warnings, *left_out(now.last)] if now.last else now.warnings
+    if warnings:
+        fields.append(Field("Warnings", listed(warnings)))
     frozen = "Learning is frozen: no night begins and nothing is promoted until /training unfreeze."
     usual = "Members' ratings are learned from at night; only what is proved better is served."
-    return Card(
-        "Learning", frozen if now.frozen else usual, tuple(fields), tone=Tone.BAD if now.warnings else Tone.PLAIN
-    )
+    return Card("Learning", frozen if now.frozen else usual, tuple(fields), tone=Tone.BAD if warnings else Tone.PLAIN)
 
 
 def progress(now: NightProgress) -> Card:
@@ -145,6 +144,18 @@ def line(night: Night) -> str:
     if night.more_ratings_needed:
         parts.append(f"about {counted(night.more_ratings_needed, 'more rating')} wanted")
     return " · ".join(parts)
+
+
+def left_out(night: Night, *, named: bool = True) -> list[str]:
+    """Say whose ratings a night did without, if anybody's; `named` is for moderators' eyes alone."""
+    members = night.members_left_out
+    if not members:
+        return []
+    who = ", ".join(f"<@{member}>" for member in members) if named else counted(len(members), "member")
+    return [
+        f"The night {night.id} learned without the ratings of {who}, who took some back during two nights before it so "
+        "that neither could be kept; /raters ban leaves them out for good."
+    ]
 
 
 def plain_line(night: Night) -> str:

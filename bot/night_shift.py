@@ -135,12 +135,11 @@ class NightShift:
         report = self._nightly.report(night)
         where = f"The report is nights/{night.id}/{report.name} in the data folder." if report else ""
         moderators = await self._notices.channels()
-        card = morning_card(night)
         for channel_id in channel_ids:
             if channel_id in moderators:
-                await self._notices.post(card, [channel_id], files=files, unattached=where)
+                await self._notices.post(morning_card(night), [channel_id], files=files, unattached=where)
             else:
-                await self._notices.post(card, [channel_id], unattached=where)
+                await self._notices.post(morning_card(night, named=False), [channel_id], unattached=where)
 
     def _files(self, night: Night) -> list[Path]:
         """Return the picture and the report that go with a night's card."""

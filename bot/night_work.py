@@ -9,23 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot import night_files
-from bot.collect import Collected, Standing, collect, eligible
+from bot.collect import Collected
 from bot.errors import EncoreError, NightError, NightRefused, StoreError
-from bot.learning_records import Night, NightOutcome, NightProgress, NightState
+from bot.learning_records import MEMBERS_LEFT_OUT, TAKEN_BACK_BY, Night, NightOutcome, NightProgress, NightState
 from bot.night_budget import spending, spent_seconds
 from bot.night_job import COMMAND, JobEnd, draw_report, run_job
+from bot.night_ratings import NightRatings
 from bot.privacy.members import note_members
 from models.errors import ModelError
 from models.learning import job as jobs
-from models.learning.files import read_json, write_json
+from models.learning.files import write_json
 from models.learning.snapshot import write_snapshot
-from models.prompt import PROMPT_VERSION
 
 if TYPE_CHECKING:
     from bot.promotion import Promotion
@@ -52,7 +52,11 @@ class NightRules:
 
 
 class _TakenBack(NightError):
-    pass
+    """`members` took it back themselves, and have not ended their consent to be learned from."""
+
+    def __init__(self, sentence: str, members: Set[int] = frozenset()) -> None:
+        super().__init__(sentence)
+        self.members = members
 
 
 class _Overtaken(NightError):
@@ -85,7 +89,7 @@ class NightWork:
         self._clock = clock
         self._command = command
         self._rules = rules or NightRules()
-        self._snowflakes = snowflakes
+        self._ratings = NightRatings(store, spec, settings, clock=clock, snowflakes=snowflakes)
         self._draw = draw
         self._job: asyncio.Future[JobEnd] | None = None
         self._abandoned: set[str] = set()
@@ -149,7 +153,7 @@ class NightWork:
                 return False
             if await asyncio.to_thread(spent_seconds, folder) >= self._limit_seconds:
                 return False
-            return not await self._taken_back(night)
+            return not (await self._ratings.taken_back(night, folder)).ratings
         except (ModelError, OSError, ValueError, TypeError, KeyError) as error:
             log.warning("the night %s can't go on: %s", night.id, error)
             return False
@@ -160,19 +164,13 @@ class NightWork:
 
     async def _attempt(self, night: Night, on_progress: OnProgress | None) -> Night:
         job = await self._prepare(night)
-        ended = _with_result(night, await self._learn(night, job, on_progress), await self._policy())
-        if ended.outcome is NightOutcome.INSUFFICIENT and (waiting := await self._waiting()):
+        result = await self._learn(night, job, on_progress)
+        # Asked again at the end: who was deleted meanwhile must not be named any more.
+        left_out = sorted(await self._ratings.left_out())
+        ended = _with_result(night, result, {**await self._ratings.policy(), MEMBERS_LEFT_OUT: left_out})
+        if ended.outcome is NightOutcome.INSUFFICIENT and (waiting := await self._ratings.waiting()):
             return replace(ended, sentences=(*ended.sentences, waiting))
         return await self._promote(ended, job) if ended.outcome is NightOutcome.PROMOTED else ended
-
-    async def _waiting(self) -> str:
-        """Say how many ratings count for nothing as long as their members say nothing, if any do."""
-        places = eligible(bool(self._settings.discord_training_permission))
-        votes = await self._store.waiting_for_consent(
-            places, model_sha256=self._spec.sha256, prompt_version=PROMPT_VERSION
-        )
-        wait = "1 rating waits for its member's" if votes == 1 else f"{votes:,} ratings wait for their members'"
-        return f"{wait} consent: /consent ask posts the question." if votes else ""
 
     async def _prepare(self, night: Night) -> jobs.Job:
         """Return the night's job, made if need be: the snapshot first, the job last, so that a job is complete."""
@@ -185,7 +183,7 @@ class NightWork:
         now = self._clock()
         await self._store.set_times_right(now)
         await self._promotion.set_times_right(now)
-        collected = await self._collect(now)
+        collected = await self._ratings.collect(now, without=await self._ratings.left_out())
         return await asyncio.to_thread(self._freeze, folder, night, collected, now)
 
     def _freeze(self, folder: Path, night: Night, collected: Collected, now: float) -> jobs.Job:
@@ -287,7 +285,8 @@ class NightWork:
             return _not_promoted(night, NightOutcome.REJECTED, str(error))
         except _TakenBack as error:
             await self._promotion.discard(night.adapter)
-            return _not_promoted(replace(night, adapter=None), NightOutcome.RETRACTED, str(error))
+            told = replace(night, adapter=None, figures={**night.figures, TAKEN_BACK_BY: sorted(error.members)})
+            return _not_promoted(told, NightOutcome.RETRACTED, str(error))
         return night
 
     async def _require_unchanged(self, night: Night, job: jobs.Job) -> None:
@@ -304,32 +303,13 @@ class NightWork:
         if await self._store.learning_frozen():
             raise _Overtaken("Learning was frozen meanwhile: not promoted.")
 
-    async def _policy(self) -> dict[str, Any]:
-        """Return what the morning card says of who may teach."""
-        coverage = await self._store.coverage()
-        permitted = bool(self._settings.discord_training_permission)
-        return {"discord_permitted": permitted, "members": coverage.members, "consenting": coverage.consenting}
-
     async def _require_standing(self, night: Night) -> None:
         """Raise _TakenBack when a rating of the night's data stands no more."""
-        if missing := await self._taken_back(night):
-            told = "1 rating that it learned from was" if missing == 1 else f"{missing} ratings of its data were"
-            raise _TakenBack(f"{told} taken back or banned meanwhile: not promoted, to be trained anew.")
-
-    async def _taken_back(self, night: Night) -> int:
-        """Count what of the night's data stands no more."""
-        then = Standing.of_object(await asyncio.to_thread(read_json, self.folder / night.id / night_files.STANDING))
-        return then.missing_from((await self._collect(self._clock())).standing)
-
-    async def _collect(self, now: float) -> Collected:
-        return await collect(
-            self._store,
-            model_sha256=self._spec.sha256,
-            prompt_version=PROMPT_VERSION,
-            now=now,
-            snowflakes=self._snowflakes,
-            discord_permitted=bool(self._settings.discord_training_permission),
-        )
+        gone = await self._ratings.taken_back(night, self.folder / night.id)
+        if gone.ratings:
+            many = f"{gone.ratings} ratings of its data were"
+            told = "1 rating that it learned from was" if gone.ratings == 1 else many
+            raise _TakenBack(f"{told} taken back or banned meanwhile: not promoted, to be trained anew.", gone.members)
 
     async def end(self, night: Night) -> Night:
         """Keep how a night ended, and remove what it needs no more."""

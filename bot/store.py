@@ -25,6 +25,7 @@ from bot.store_nights import NightQueries
 from bot.store_privacy import PrivacyQueries
 from bot.store_ratings import RatingQueries
 from bot.store_room import RoomQueries
+from bot.store_retractions import RetractionQueries
 from bot.store_servers import ServerQueries
 
 __all__ = ["Store", "restore"]
@@ -37,6 +38,7 @@ class Store(
     ServerQueries,
     NightQueries,
     RoomQueries,
+    RetractionQueries,
     ImportQueries,
     PrivacyQueries,
     CaseQueries,
@@ -50,6 +52,7 @@ class Store(
         NightQueries.__init__(self, database, clock)
         RoomQueries.__init__(self, database, clock)
         ImportQueries.__init__(self, database, clock)
+        RetractionQueries.__init__(self, database)
         PrivacyQueries.__init__(self, database, clock)
         CaseQueries.__init__(self, database, clock)
         LimitQueries.__init__(self, database, clock)

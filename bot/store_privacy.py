@@ -42,7 +42,7 @@ KEPT = {
 NAMED = {("nights", "actor_id"): "NULL", ("rooms", "started_by"): "0", ("cases", "decided_by"): "0"}
 # Others' words and names.
 _NOT_EXPORTED = frozenset({"prompt_token_ids", "completion_token_ids", "prompt_member_ids", "decided_by"})
-_TEXTS = (("nights", "sentences"), ("nights", "warnings"), ("audit", "detail"))
+_TEXTS = (("nights", "sentences"), ("nights", "warnings"), ("nights", "figures"), ("audit", "detail"))
 _SHORTEST_SNOWFLAKE = 10**15  # a smaller number may stand in a text for anything
 _IN_PROMPT = "EXISTS (SELECT 1 FROM json_each(prompt_member_ids) WHERE value = ?1)"
 
@@ -206,7 +206,7 @@ class PrivacyQueries:
         )
         for (table, column), nobody in NAMED.items():
             await count(f"UPDATE {table} SET {column} = {nobody} WHERE {column} = ?")
-        if member_id >= _SHORTEST_SNOWFLAKE:  # sentences of nights and details of the audit name members by their id
+        if member_id >= _SHORTEST_SNOWFLAKE:  # nights and the audit's details name members by their id
             for table, column in _TEXTS:
                 await count(
                     f"UPDATE {table} SET {column} = replace({column}, ?1, '0') WHERE instr({column}, ?1)",

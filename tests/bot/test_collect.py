@@ -239,7 +239,7 @@ async def test_what_was_taken_back_or_turned_is_missed_and_what_is_new_is_not(st
     assert Standing.of_object(then.as_object()) == then
 
     async def missing() -> int:
-        return then.missing_from((await collected(store)).standing)
+        return len(then.less((await collected(store)).standing))
 
     await vote(store, second, 2, -1.0)
     await store.cast_vote(first, 3, "words", 0.5)
@@ -263,7 +263,7 @@ async def test_ban_takes_back_all_that_counted_and_an_earlier_one_nothing(store:
     await store.ban_rater(7, 3, 9)
     then = (await collected(store)).standing
     await store.ban_rater(7, 2, 9)
-    missing = then.missing_from((await collected(store)).standing)
+    missing = len(then.less((await collected(store)).standing))
     assert missing == len({"vote", "vote by correction", "comparison", "correction"})
 
 
