@@ -19,7 +19,8 @@ from models.learning.snapshot import CollectedPair, CollectedReply, Opinion, Sna
 
 if TYPE_CHECKING:
     from bot.store import Store
-    from bot.store_nights import LearnableReply, RaterRow
+    from bot.store_nights import LearnableReply
+    from bot.store_raters import RaterRow
 
 ELIGIBLE = frozenset({Provenance.OPERATOR, Provenance.DEMO, Provenance.IMPORT})
 _DISCORD_EPOCH_SECONDS = 1_420_070_400

@@ -23,6 +23,7 @@ from bot.store_imports import ImportQueries
 from bot.store_limits import LimitQueries
 from bot.store_nights import NightQueries
 from bot.store_privacy import PrivacyQueries
+from bot.store_raters import RaterQueries
 from bot.store_ratings import RatingQueries
 from bot.store_room import RoomQueries
 from bot.store_retractions import RetractionQueries
@@ -43,6 +44,7 @@ class Store(
     PrivacyQueries,
     CaseQueries,
     LimitQueries,
+    RaterQueries,
 ):
     """The queries, each a method; writes hold the one write lock, reads see committed data alone."""
 
@@ -56,6 +58,7 @@ class Store(
         PrivacyQueries.__init__(self, database, clock)
         CaseQueries.__init__(self, database, clock)
         LimitQueries.__init__(self, database, clock)
+        RaterQueries.__init__(self, database, clock)
 
     @classmethod
     async def open(

@@ -12,6 +12,7 @@ import aiosqlite
 from bot import rows
 from bot.database import Database
 from bot.records import Case, CaseSource, Decision, Report
+from bot.store_raters import set_banned
 from bot.store_servers import insert_audit
 
 _COLUMNS = """
@@ -120,7 +121,7 @@ class CaseQueries:
                     if decision is Decision.MUTE:
                         await _mute(connection, case.guild_id, case.subject_id, None)
                     else:
-                        await _ban(connection, case.guild_id, case.subject_id, True)
+                        await set_banned(connection, case.guild_id, case.subject_id, True)
                 await insert_audit(connection, case.guild_id, actor_id, f"case {decision.value}", detail, self._clock())
             return True
         finally:
@@ -168,17 +169,6 @@ class CaseQueries:
         finally:
             self._mutes = None
 
-    async def ban_rater(self, guild_id: int | None, member_id: int, actor_id: int, *, banned: bool = True) -> bool:
-        """Ban a rater or end that, with its entry in the audit; return False when it was so already."""
-        async with self._database.transaction() as connection:
-            changed = await _ban(connection, rows.guild_key(guild_id), member_id, banned)
-            if changed:
-                action = "raters ban" if banned else "raters unban"
-                await insert_audit(
-                    connection, rows.guild_key(guild_id), actor_id, action, {"member_id": member_id}, self._clock()
-                )
-        return changed
-
     # ------------------------------------------------------------------ locks
 
     async def locked_servers(self) -> list[int]:
@@ -192,16 +182,6 @@ async def _mute(connection: aiosqlite.Connection, guild_id: int, member_id: int,
     await connection.execute_fetchall(
         "INSERT OR REPLACE INTO mutes (guild_id, member_id, until) VALUES (?, ?, ?)", (guild_id, member_id, until)
     )
-
-
-async def _ban(connection: aiosqlite.Connection, guild_id: int, member_id: int, banned: bool) -> bool:
-    sql = (
-        "INSERT INTO raters (guild_id, member_id, trusted, banned) VALUES (?, ?, 0, 1)"
-        " ON CONFLICT (guild_id, member_id) DO UPDATE SET banned = 1 WHERE banned = 0 RETURNING member_id"
-        if banned
-        else "UPDATE raters SET banned = 0 WHERE guild_id = ? AND member_id = ? AND banned = 1 RETURNING member_id"
-    )
-    return bool(list(await connection.execute_fetchall(sql, (guild_id, member_id))))
 
 
 def _case(row: Sequence[Any]) -> Case:

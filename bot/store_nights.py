@@ -1,4 +1,4 @@
-"""The queries of learning: nights, what they may learn from, labels, raters, arms. A part of `bot.store.Store`."""
+"""The queries of learning: nights, what they may learn from, labels, arms. A part of `bot.store.Store`."""
 
 from __future__ import annotations
 
@@ -113,15 +113,6 @@ class LearnableReply:
         return frozenset(said | compared | labelled | words)
 
 
-@dataclass(frozen=True, slots=True)
-class RaterRow:
-    guild_id: int | None
-    member_id: int
-    trusted: bool
-    banned: bool
-    joined_at: float | None
-
-
 class NightQueries:
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
@@ -177,50 +168,6 @@ class NightQueries:
             "SELECT reply_id, good, actor_id, labelled_at FROM gold WHERE reply_id = ?", (reply_id,)
         )
         return GoldLabel(found[0][0], bool(found[0][1]), *found[0][2:]) if found else None
-
-    async def note_rater(
-        self,
-        guild_id: int | None,
-        member_id: int,
-        *,
-        trusted: bool | None = None,
-        banned: bool | None = None,
-        joined_at: float | None = None,
-    ) -> None:
-        """Keep what is known of a rater in one server; None leaves what was known."""
-        await self._database.write(
-            "INSERT INTO raters (guild_id, member_id, trusted, banned, joined_at)"
-            " VALUES (?1, ?2, coalesce(?3, 0), coalesce(?4, 0), ?5)"
-            " ON CONFLICT (guild_id, member_id) DO UPDATE SET trusted = coalesce(?3, trusted),"
-            " banned = coalesce(?4, banned), joined_at = coalesce(?5, joined_at)",
-            (rows.guild_key(guild_id), member_id, _bit(trusted), _bit(banned), joined_at),
-        )
-
-    async def raters(self) -> list[RaterRow]:
-        """Return what is known of raters, in all servers."""
-        found = await self._database.read("SELECT guild_id, member_id, trusted, banned, joined_at FROM raters")
-        return [_rater(row) for row in found]
-
-    async def rater(self, guild_id: int | None, member_id: int) -> RaterRow | None:
-        found = await self._database.read(
-            "SELECT guild_id, member_id, trusted, banned, joined_at FROM raters WHERE guild_id = ? AND member_id = ?",
-            (rows.guild_key(guild_id), member_id),
-        )
-        return _rater(found[0]) if found else None
-
-    async def voters(self, guild_id: int | None, limit: int) -> list[tuple[RaterRow, int]]:
-        """Return a server's raters with their standing votes there: the banned and trusted first, then by votes."""
-        found = await self._database.read(
-            "WITH cast_here AS (SELECT votes.member_id, count(*) AS votes FROM votes JOIN replies ON id = reply_id"
-            " WHERE guild_id = ?1 AND source <> 'import' GROUP BY votes.member_id),"
-            " known AS (SELECT member_id, trusted, banned, joined_at FROM raters WHERE guild_id = ?1)"
-            " SELECT ?1, member_id, coalesce(trusted, 0), coalesce(banned, 0), joined_at, coalesce(votes, 0)"
-            " FROM (SELECT member_id FROM cast_here UNION SELECT member_id FROM known)"
-            " LEFT JOIN cast_here USING (member_id) LEFT JOIN known USING (member_id)"
-            " ORDER BY 4 DESC, 3 DESC, 6 DESC, member_id LIMIT ?2",
-            (rows.guild_key(guild_id), limit),
-        )
-        return [(_rater(row[:5]), int(row[5])) for row in found]
 
     # ------------------------------------------------------------------ arms
 
@@ -325,14 +272,6 @@ class NightQueries:
         """Return the newest nights, the newest first."""
         found = await self._database.read(f"SELECT {_NIGHT_COLUMNS} FROM nights ORDER BY rowid DESC LIMIT ?", (limit,))
         return [_night(row) for row in found]
-
-
-def _rater(row: Sequence[Any]) -> RaterRow:
-    return RaterRow(row[0] or None, row[1], bool(row[2]), bool(row[3]), row[4])
-
-
-def _bit(value: bool | None) -> int | None:
-    return None if value is None else int(value)
 
 
 def _night(row: Sequence[Any]) -> Night:

@@ -30,7 +30,8 @@ OWNED = {
     "cases": "subject_id",
     "replies": "member_id",
 }
-_UNLESS = {"raters": " AND banned = 0"}  # who is banned doesn't come back by this
+# Who is banned or distrusted doesn't come back by this.
+_UNLESS = {"raters": " AND banned = 0 AND trust_given IS NOT 0"}
 # Rows that name a member and stay, for the reason beside them. Exported too.
 KEPT = {
     ("audit", "actor_id"): "who changed what in a server is its moderators' to know",

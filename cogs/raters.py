@@ -1,8 +1,8 @@
-"""Raters: gold labels by moderators (`/raters gold`, and a message's menu), who is banned from voting, who moderates.
+"""Raters: gold labels by moderators (`/raters gold`, and a message's menu), whom to trust, who is banned from voting.
 
-A gold label fixes which way is up when members disagree; a moderator's vote counts as a trusted one in their server, a
-banned member's as none. What any of it is worth is `models.learning.raters`'. Labels and bans of one server are its own
-moderators' to give.
+A gold label fixes which way is up when members disagree; a moderator's vote counts as a trusted one in their server, as
+does that of whoever moderators trust; a banned member's as none. What any of it is worth is `models.learning.raters`'.
+Labels, trust and bans of one server are its own moderators' to give.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ import discord
 from discord import app_commands, ui
 from discord.ext import commands
 
-from bot import checks, message_links
+from bot import checks, message_links, rater_explained
 from bot.error_handler import press, tell
 from bot.errors import StoreError
+from bot.night_cards import Card
+from bot.notices import as_embed
 from bot.records import Provenance
 
 if TYPE_CHECKING:
     from bot.client import EncoreBot
     from bot.records import Reply
-    from bot.store_nights import RaterRow
+    from bot.store_raters import RaterRow
 
     Interaction = discord.Interaction[EncoreBot]
 else:
@@ -40,7 +42,9 @@ _RATERS_SHOWN = 25
 _COLOUR = discord.Colour.from_rgb(122, 92, 214)
 _COUNTS = "votes that say otherwise lose weight at night."
 _UNAGREED = "it counts at night once you agree: /consent give."
-_UNTRUSTED = "a moderator who hasn't agreed: trusted after /consent give"
+_NOT_AGREED = "who hasn't agreed: trusted after /consent give"
+_BOT = "Bots' ratings never count."
+_NOTHING_KEPT = "I keep nothing of {}, so there is no vote of theirs to trust; /consent give is theirs to use first."
 _LOCKED = "but what members talk with me about teaches me nothing, so it doesn't count at night (/privacy says why)."
 _LISTED = "Their votes and comparisons here count for nothing in the nights to come"
 
@@ -149,6 +153,66 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
         reply = await self.bot.store.reply_of_message(message_id)
         return reply if reply is not None and reply.ask.guild_id == interaction.guild_id else None
 
+    # ------------------------------------------------------------------ trust
+
+    @app_commands.command(description="Have a member's ratings here count as a moderator's do")
+    @app_commands.describe(member="whose ratings show me whom else to believe")
+    async def trust(self, interaction: Interaction, member: discord.User) -> None:
+        await interaction.response.defer(ephemeral=True)
+        changed = await self._trust(interaction, member, True)
+        if changed is None:
+            return
+        rater = await self.bot.store.rater(interaction.guild_id, member.id)
+        if rater is None or rater.trust_given is not True:
+            await tell(interaction, _NOTHING_KEPT.format(member.mention))
+            return
+        told = f"{member.mention} is trusted{'' if changed else ' already'}, until /raters distrust."
+        if rater.banned:
+            told += " They are banned from voting, so nothing of theirs counts before /raters unban."
+        elif not await self.bot.store.may_teach(member.id, self.bot.provenance, interaction.guild_id):
+            told += " Their ratings teach me once they agree: /consent give."
+        await tell(interaction, told)
+
+    @app_commands.command(description="Have a member's ratings count as anybody's, a moderator's too")
+    @app_commands.describe(member="whose ratings I no longer take as a measure for others'")
+    async def distrust(self, interaction: Interaction, member: discord.User) -> None:
+        await interaction.response.defer(ephemeral=True)
+        changed = await self._trust(interaction, member, False)
+        if changed is not None:
+            told = f"{member.mention} is {'no longer' if changed else 'already not'} trusted: their votes count as any"
+            await tell(
+                interaction,
+                f"{told} member's from the next night on, also if they moderate. Gold labels of theirs stay until they "
+                "are changed; /raters trust ends this, /raters ban goes further.",
+            )
+
+    async def _trust(self, interaction: Interaction, member: discord.User, trusted: bool) -> bool | None:
+        """Return whether trust in a member changed, None for a bot, of whom that is told."""
+        if member.bot:
+            await tell(interaction, _BOT)
+            return None
+        return await self.bot.store.trust_rater(interaction.guild_id, member.id, interaction.user.id, trusted)
+
+    @app_commands.command(description="Show what the last night thought of a member's ratings, and why")
+    @app_commands.describe(member="whose ratings")
+    async def explain(self, interaction: Interaction, member: discord.User) -> None:
+        await interaction.response.defer(ephemeral=True)
+        assert interaction.guild_id is not None
+        store = self.bot.store
+        rater = await store.rater(interaction.guild_id, member.id)
+        now = rater_explained.standing(rater)
+        lines = [f"{member.mention} is now {now}." if now else f"{member.mention} counts as any member now."]
+        if member.bot:
+            lines = [_BOT]
+        elif self.bot.learning is None:
+            lines.append(rater_explained.NO_LEARNING)
+        elif (judged := await rater_explained.last_judgement(self.bot.learning.nightly, member.id)) is None:
+            lines.append(rater_explained.NO_NIGHT)
+        else:
+            lines.append(await rater_explained.explain(store, interaction.guild_id, member.id, judged))
+        card = Card("What I make of their ratings", "\n".join(lines))
+        await interaction.followup.send(embed=as_embed(card), ephemeral=True)
+
     # ------------------------------------------------------------------ bans
 
     @app_commands.command(description="Have a member's ratings here count for nothing when I learn")
@@ -156,7 +220,7 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
     async def ban(self, interaction: Interaction, member: discord.User) -> None:
         await interaction.response.defer(ephemeral=True)
         if member.bot:
-            await tell(interaction, "Bots' ratings never count.")
+            await tell(interaction, _BOT)
         elif await self.bot.store.ban_rater(interaction.guild_id, member.id, interaction.user.id):
             await tell(interaction, f"{member.mention} is banned from voting. {_LISTED}; /raters unban ends that.")
         else:
@@ -274,9 +338,8 @@ class _LabelForm(ui.Modal, title=MENU):
 
 def _standing(rater: RaterRow, votes: int, teaches: bool) -> str:
     """Say how a rater stands; whether members agreed is theirs to tell, unless a night would trust them."""
+    told = rater_explained.standing(rater)
+    if rater.trusted and not rater.banned and not teaches:
+        told = f"{'trusted by moderators, but' if rater.trust_given else 'a moderator'} {_NOT_AGREED}"
     counted = f"{votes:,} vote{'s' * (votes != 1)}"
-    if rater.banned:
-        return f"{counted}, banned"
-    if not rater.trusted:
-        return counted
-    return f"{counted}, {'trusted as a moderator' if teaches else _UNTRUSTED}"
+    return f"{counted}, {told}" if told else counted

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 def counted(count: float, noun: str) -> str:
-    """Return "1 reply", "1,204 replies", "0 votes"."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    """Return "1 reply", "1,204 replies", "3 days", "0 votes"."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
     return f"{count:,.0f} {noun if count == 1 else plural}"
 
 

@@ -1,4 +1,4 @@
-"""Gold labels by command and by a message's menu, and what is noted of who rates."""
+"""Who rates: what is noted of them, whom moderators trust and ban."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from bot.collect import collect
 from bot.errors import StoreError
 from bot.feedback_ui import RATE
 from bot.records import Provenance
-from cogs.raters import MENU
 from models.prompt import PROMPT_VERSION
-from tests.bot.learning import MODEL_SHA, ended_reply
+from tests.bot.learning import MODEL_SHA, ended_reply, vote
 from tests.cogs.commands import assert_hidden, assert_refused, audit, embed_of, leaves, run, show_to_members, words
-from tests.cogs.rating import a_reply, press, said
+from tests.cogs.rating import a_reply, press
 from tests.world import World, live_world
-
-MESSAGE_MENU = 3  # Discord's type of a message command
 
 
 @pytest.fixture
@@ -28,187 +25,23 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield world
 
 
-async def gold(world: World, message: Any) -> bool | None:
-    """Return the gold label of the reply that a message shows."""
-    known = await world.store.gold((await world.reply_shown_by(message)).id)
-    return known.good if known else None
-
-
-async def label(world: World, message: Any, label: str, *, by: Any = None) -> str:
-    """Label a reply with the command and return what the moderator is told."""
-    return str((await run(world, "raters gold", by=by, message=str(message), label=label)).content)
-
-
-def link(world: World, message: Any, *, guild: Any = None, host: str = "discord.com") -> str:
-    return f"https://{host}/channels/{guild or world.guild.id}/{message.channel_id}/{message.id}"
-
-
 # ---------------------------------------------------------------------- who may
 
 
 async def test_there_are_these_commands(world: World) -> None:
     assert list(leaves(world.backend.find_command("raters", world.guild.id, type=1))) == [
-        "raters gold", "raters ban", "raters unban", "raters list",
+        "raters gold", "raters trust", "raters distrust", "raters explain", "raters ban", "raters unban", "raters list",
     ]  # fmt: skip
 
 
 async def test_commands_are_hidden_from_members_and_from_direct_messages(world: World) -> None:
     assert_hidden(world, "raters")
-    assert_hidden(world, MENU, kind=MESSAGE_MENU)
 
 
 async def test_descriptions_are_short_sentences_without_a_full_stop(world: World) -> None:
     for told in words(world.backend.find_command("raters", world.guild.id, type=1)):
         assert 8 <= len(told) <= 100
         assert not told.endswith(".")
-
-
-async def test_member_who_was_shown_the_command_is_refused(world: World) -> None:
-    reply = await a_reply(world)
-    show_to_members(world, "raters")
-    await assert_refused(
-        world, await world.slash(world.alice, "general", "raters gold", message=str(reply.id), label="good")
-    )
-    assert await gold(world, reply) is None
-
-
-async def test_member_who_was_shown_the_menu_is_refused(world: World) -> None:
-    reply = await a_reply(world)
-    show_to_members(world, MENU, kind=MESSAGE_MENU)
-    await assert_refused(world, await world.context_menu(world.alice, MENU, reply))
-
-
-async def test_who_is_no_moderator_any_more_cannot_send_the_form(world: World) -> None:
-    reply = await a_reply(world)
-    shown = await world.answered(await world.context_menu(world.moderator, MENU, reply))
-    world.backend.remove_member_role(world.guild.id, world.moderator.id, world.guild.roles["Moderator"].id)
-    sent = await world.submit_modal(world.moderator, shown, {"label": ["good"]})
-    assert await said(world, sent) == "Only members who may manage this server can use this command."
-    assert await gold(world, reply) is None
-
-
-# ---------------------------------------------------------------------- the command
-
-
-@pytest.mark.parametrize(("value", "good"), [("good", True), ("bad", False)])
-async def test_label_is_kept_told_and_audited(world: World, value: str, good: bool) -> None:
-    reply = await a_reply(world)
-    told = await label(world, reply.id, value)
-    assert told == f"This reply is now known to be {value}; votes that say otherwise lose weight at night."
-    assert await gold(world, reply) is good
-    stored = await world.reply_shown_by(reply)
-    detail = {"reply_id": stored.id, "message_id": reply.id, "label": value}
-    assert await audit(world) == [(world.moderator.id, "raters gold", detail)]
-
-
-async def test_label_can_be_changed_and_taken_back(world: World) -> None:
-    reply = await a_reply(world)
-    await label(world, reply.id, "good")
-    await label(world, reply.id, "bad")
-    assert await gold(world, reply) is False
-    assert await label(world, reply.id, "none") == "This reply has no gold label any more."
-    assert await gold(world, reply) is None
-    assert [detail["label"] for _, _, detail in await audit(world)] == ["none", "bad", "good"]
-
-
-async def test_label_that_changes_nothing_is_said_and_not_audited(world: World) -> None:
-    reply = await a_reply(world)
-    assert await label(world, reply.id, "none") == "This reply has no gold label."
-    await label(world, reply.id, "good")
-    assert await label(world, reply.id, "good") == "This reply is known to be good already."
-    assert len(await audit(world)) == 1
-
-
-@pytest.mark.parametrize("host", ["discord.com", "ptb.discord.com", "canary.discord.com", "discordapp.com"])
-async def test_message_is_named_by_its_link(world: World, host: str) -> None:
-    reply = await a_reply(world)
-    await label(world, f" <{link(world, reply, host=host)}> ", "good")
-    assert await gold(world, reply) is True
-
-
-async def test_message_is_named_by_the_id_that_is_copied_with_shift_held(world: World) -> None:
-    reply = await a_reply(world)
-    await label(world, f"{reply.channel_id}-{reply.id}", "good")
-    assert await gold(world, reply) is True
-
-
-@pytest.mark.parametrize("given", ["that one", "12", "https://example.org/channels/1/2/3", "9" * 40])
-async def test_what_is_no_message_is_refused(world: World, given: str) -> None:
-    await a_reply(world)
-    assert await label(world, given, "good") == (
-        "That is no message; copy its link (right-click it, Copy Message Link) or its id."
-    )
-
-
-async def test_link_into_another_server_is_refused(world: World) -> None:
-    reply = await a_reply(world)
-    assert (await label(world, link(world, reply, guild=123456789012345678), "good")).startswith("That is no message")
-    assert await gold(world, reply) is None
-
-
-async def test_reply_of_another_server_is_not_known_here(world: World) -> None:
-    """Its id is guessed, or known from there: labels of one server are its own moderators' to give."""
-    owner = world.env.create_user("other-owner")
-    other = world.env.create_guild("Elsewhere", owner=owner)
-    there = other.create_text_channel("there")
-    member = other.add_member(world.env.create_user("zed"))
-    await world.ask(member, there, "hello")
-    (reply,) = await world.eventually(lambda: world.finished(there))
-    assert (await label(world, reply.id, "good")).startswith("This is no reply of mine that I know in this server")
-    assert await gold(world, reply) is None
-
-
-async def test_message_of_a_member_is_no_reply(world: World) -> None:
-    message = await world.say(world.alice, "general", "I am no reply")
-    assert (await label(world, message.id, "good")).startswith("This is no reply of mine")
-
-
-async def test_labels_reach_what_nights_learn_from(world: World) -> None:
-    reply = await a_reply(world)
-    await label(world, reply.id, "bad")
-    stored = await world.reply_shown_by(reply)
-    assert stored.generation is not None
-    assert stored.prompt is not None
-    learnable = await world.store.learnable(
-        {stored.ask.provenance},
-        model_sha256=stored.generation.model_sha256,
-        prompt_version=stored.prompt.prompt_version,
-    )
-    assert [(found.reply_id, found.gold) for found in learnable] == [(stored.id, False)]
-
-
-# ---------------------------------------------------------------------- the menu
-
-
-async def test_menu_opens_a_form_that_labels_the_message(world: World) -> None:
-    reply = await a_reply(world)
-    shown = await world.answered(await world.context_menu(world.moderator, MENU, reply))
-    assert shown.modal["title"] == MENU
-    assert "none: take the label back" not in str(shown.modal)
-    sent = await world.submit_modal(world.moderator, shown, {"label": ["bad"]})
-    assert (await said(world, sent)).startswith("This reply is now known to be bad")
-    assert await gold(world, reply) is False
-
-
-async def test_form_shows_the_label_that_is_there_and_takes_it_back(world: World) -> None:
-    reply = await a_reply(world)
-    await label(world, reply.id, "bad")
-    shown = await world.answered(await world.context_menu(world.moderator, MENU, reply))
-    options = shown.modal["components"][0]["component"]["options"]
-    assert [(option["value"], bool(option.get("default"))) for option in options] == [
-        ("good", False),
-        ("bad", True),
-        ("none", False),
-    ]
-    await said(world, await world.submit_modal(world.moderator, shown, {"label": ["none"]}))
-    assert await gold(world, reply) is None
-
-
-async def test_menu_on_a_message_that_is_no_reply_says_so(world: World) -> None:
-    message = await world.say(world.alice, "general", "I am no reply")
-    result = await world.answered(await world.context_menu(world.moderator, MENU, message))
-    assert result.modal is None
-    assert (await said(world, result)).startswith("This is no reply of mine")
 
 
 # ---------------------------------------------------------------------- who rates
@@ -365,6 +198,99 @@ async def test_list_shows_who_is_banned_and_trusted_and_how_much_they_rated(worl
     ]
 
 
+# ---------------------------------------------------------------------- trust
+
+
+async def trusted_at_night(world: World) -> set[int]:
+    """Return whose votes the next night would trust."""
+    found = await collect(world.store, model_sha256=MODEL_SHA, prompt_version=PROMPT_VERSION, now=0.0)
+    return {rater for rater, fact in found.snapshot.facts.items() if fact.trusted}
+
+
+async def all_vote(world: World) -> None:
+    """Have alice, bob and the moderator vote, the last noted as one."""
+    reply_id = await ended_reply(world.store, guild_id=world.guild.id)
+    for member in (world.alice, world.bob, world.moderator):
+        await vote(world.store, reply_id, member.id)
+        await world.store.note_rater(world.guild.id, member.id, trusted=member is world.moderator)
+
+
+async def test_trusted_member_votes_as_a_moderator_does_until_distrusted(world: World) -> None:
+    await all_vote(world)
+    assert await trusted_at_night(world) == {world.moderator.id}
+    told = (await run(world, "raters trust", member=world.bob)).content
+    assert told == f"<@{world.bob.id}> is trusted, until /raters distrust."
+    assert await trusted_at_night(world) == {world.moderator.id, world.bob.id}
+    assert "is trusted already" in (await run(world, "raters trust", member=world.bob)).content
+    assert "is no longer trusted" in (await run(world, "raters distrust", member=world.bob)).content
+    assert await trusted_at_night(world) == {world.moderator.id}
+    assert await audit(world) == [
+        (world.moderator.id, "raters distrust", {"member_id": world.bob.id}),
+        (world.moderator.id, "raters trust", {"member_id": world.bob.id}),
+    ]
+
+
+async def test_distrusted_moderator_votes_as_any_member_however_often_they_rate(world: World) -> None:
+    await all_vote(world)
+    await run(world, "raters distrust", member=world.moderator)
+    await press(world, world.moderator, await a_reply(world), "up")
+    await world.quiet(0.05)
+    assert await trusted_at_night(world) == set()
+    assert "is already not trusted" in (await run(world, "raters distrust", member=world.moderator)).content
+    await run(world, "raters trust", member=world.moderator)
+    assert await trusted_at_night(world) == {world.moderator.id}
+
+
+async def test_trust_holds_in_its_own_server_alone(world: World) -> None:
+    await all_vote(world)
+    await run(world, "raters trust", member=world.bob)
+    elsewhere = await ended_reply(world.store, guild_id=8)
+    await vote(world.store, elsewhere, world.bob.id)
+    assert await trusted_at_night(world) == {world.moderator.id}
+
+
+async def test_trusting_who_is_banned_says_that_the_ban_goes_first(world: World) -> None:
+    await run(world, "raters ban", member=world.bob)
+    assert (
+        "nothing of theirs counts before /raters unban" in (await run(world, "raters trust", member=world.bob)).content
+    )
+    assert f"<@{world.bob.id}>: 0 votes, banned" in embed_of(await run(world, "raters list")).description
+
+
+async def test_who_wants_nothing_kept_is_not_trusted_and_comes_back_as_distrusted(world: World) -> None:
+    await world.store.opt_out(world.bob.id, True)
+    assert "I keep nothing of" in (await run(world, "raters trust", member=world.bob)).content
+    assert await audit(world) == []
+    await run(world, "raters distrust", member=world.bob)
+    await world.store.opt_out(world.bob.id, False)
+    await world.store.note_rater(world.guild.id, world.bob.id, trusted=True)
+    rater = await world.store.rater(world.guild.id, world.bob.id)
+    assert rater is not None and not rater.trusted
+
+
+async def test_bots_and_members_requests_change_no_trust(world: World) -> None:
+    robot = world.guild.add_member(world.env.create_user("robot", bot=True))
+    for command in ("raters trust", "raters distrust"):
+        assert (await run(world, command, member=robot)).content == "Bots' ratings never count."
+    show_to_members(world, "raters")
+    for command in ("raters trust", "raters distrust", "raters explain"):
+        await assert_refused(world, await world.slash(world.alice, "general", command, member=world.alice))
+    assert await world.store.raters() == []
+
+
+async def test_list_shows_what_moderators_said_of_trust(world: World) -> None:
+    await all_vote(world)
+    await run(world, "raters trust", member=world.bob)
+    await run(world, "raters distrust", member=world.moderator)
+    assert embed_of(await run(world, "raters list")).description.splitlines() == [
+        f"<@{world.bob.id}>: 1 vote, trusted by moderators",
+        *sorted(
+            [f"<@{world.alice.id}>: 1 vote", f"<@{world.moderator.id}>: 1 vote, distrusted: counts as any member"],
+            key=lambda line: int(line[2:].split(">")[0]),
+        ),
+    ]
+
+
 # ---------------------------------------------------------------------- who has to agree
 
 
@@ -375,44 +301,6 @@ async def server(tmp_path: Path) -> AsyncIterator[World]:
         yield world
 
 
-async def room_reply(world: World) -> tuple[int, int]:
-    """Show a reply of a rating room; return its id and its message's."""
-    reply_id = await ended_reply(world.store, provenance=Provenance.OPERATOR, guild_id=world.guild.id, author_id=0)
-    message_id = 1_400_000_000_000_004_242
-    await world.store.attach_message(reply_id, message_id, 0)
-    return reply_id, message_id
-
-
-async def labels_at_night(world: World) -> dict[int, bool]:
-    found = await collect(world.store, model_sha256=MODEL_SHA, prompt_version=PROMPT_VERSION, now=0.0)
-    return dict(found.snapshot.gold)
-
-
-async def test_moderator_who_has_not_agreed_is_told_that_a_label_counts_once_they_do(server: World) -> None:
-    reply_id, message_id = await room_reply(server)
-    told = "it counts at night once you agree: /consent give."
-    assert await label(server, message_id, "good") == f"This reply is now known to be good; {told}"
-    assert await label(server, message_id, "good") == f"This reply is known to be good already; {told}"
-    assert await labels_at_night(server) == {}
-    await server.store.give_consent(server.moderator.id)
-    assert await label(server, message_id, "good") == "This reply is known to be good already."
-    assert await labels_at_night(server) == {reply_id: True}
-
-
-async def test_label_of_a_moderator_who_agreed_replaces_the_same_of_one_who_did_not(server: World) -> None:
-    reply_id, message_id = await room_reply(server)
-    await server.store.label_gold(reply_id, True, server.alice.id)
-    await server.store.give_consent(server.moderator.id)
-    await label(server, message_id, "good")
-    assert await labels_at_night(server) == {reply_id: True}
-
-
-async def test_label_of_what_may_not_teach_says_so(server: World) -> None:
-    reply = await a_reply(server)
-    await server.store.give_consent(server.moderator.id)
-    assert "doesn't count at night (/privacy says why)" in await label(server, reply.id, "good")
-
-
 async def test_list_calls_no_moderator_trusted_who_has_not_agreed(server: World) -> None:
     await server.store.note_rater(server.guild.id, server.moderator.id, trusted=True)
     listed = f"<@{server.moderator.id}>: 0 votes, "
@@ -420,3 +308,10 @@ async def test_list_calls_no_moderator_trusted_who_has_not_agreed(server: World)
     assert told == listed + "a moderator who hasn't agreed: trusted after /consent give"
     await server.store.give_consent(server.moderator.id)
     assert embed_of(await run(server, "raters list")).description == listed + "trusted as a moderator"
+
+
+async def test_trusting_who_has_not_agreed_says_so(server: World) -> None:
+    told = (await run(server, "raters trust", member=server.bob)).content
+    assert told.endswith("Their ratings teach me once they agree: /consent give.")
+    listed = embed_of(await run(server, "raters list")).description
+    assert listed.endswith("trusted by moderators, but who hasn't agreed: trusted after /consent give")

@@ -218,6 +218,15 @@ async def test_deletion_ends_no_ban(store: Store) -> None:
     assert [(row.member_id, row.banned) for row in await store.raters()] == [(MEI, True)]
 
 
+async def test_deletion_ends_no_distrust(store: Store) -> None:
+    await store.note_rater(7, MEI, trusted=True)
+    await store.trust_rater(7, MEI, 9_000, False)
+    await store.note_rater(7, SAM, trusted=True)
+    for member in (MEI, SAM):
+        await store.erase(deletion(member, str(member)))
+    assert [(row.member_id, row.trusted) for row in await store.raters()] == [(MEI, False)]
+
+
 async def test_a_small_id_changes_no_number_in_texts(store: Store) -> None:
     await store.add_audit(7, 9, "settings", {"temperature": 1.5})
     await store.erase(deletion(1))
