@@ -21,6 +21,15 @@ async def votes(world: World, message: Any) -> dict[int, tuple[str, float]]:
     return {vote.member_id: (vote.source, vote.value) for vote in await world.store.votes(reply.id)}
 
 
+async def votes_become(world: World, message: Any, wanted: dict[int, tuple[str, float]]) -> None:
+    """Wait until the votes on the reply that a message shows are those."""
+
+    async def are() -> bool:
+        return await votes(world, message) == wanted
+
+    await world.eventually(are)
+
+
 async def press(world: World, member: Any, message: Any, action: str) -> Any:
     """Press the button of a reply whose custom id begins with `encore:ACTION:` and wait for the answer."""
     custom_id = next(name for name in world.custom_ids(message) if name.startswith(f"encore:{action}:"))

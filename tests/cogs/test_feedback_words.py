@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +10,7 @@ from bot.errors import StoreBusy
 from bot.feedback_ui import UNKNOWN_REPLY
 from cogs.feedback import Feedback
 from tests.cogs.rating import a_reply, press, said, votes
-from tests.world import World, live_world
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with live_world(tmp_path) as world:
-        yield world
+from tests.world import World
 
 
 def questions(world: World, where: Any = "general") -> list[Any]:
