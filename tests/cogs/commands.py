@@ -8,6 +8,7 @@ from typing import Any
 import discord
 
 from bot.checks import NotModerator
+from bot.records import ServerSettings
 from tests.cogs.rating import said
 from tests.world import World
 
@@ -77,6 +78,10 @@ def words(command: dict[str, Any]) -> Iterator[str]:
     yield command["description"]
     for option in command.get("options", ()):
         yield from words(option)
+
+
+async def settings(world: World) -> ServerSettings:
+    return await world.store.server_settings(world.guild.id)
 
 
 async def audit(world: World) -> list[tuple[int, str, dict[str, Any]]]:
