@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,26 +10,13 @@ from bot.learning_records import NightOutcome, NightState
 from tests.cogs.commands import embed_of, fields
 from tests.cogs.nights import (
     FakeNightly,
-    Steps,
     begin,
     choose_mod_room,
     ended,
     night,
-    night_world,
     write_report,
 )
 from tests.world import World
-
-
-@pytest.fixture
-def nightly(tmp_path: Path) -> FakeNightly:
-    return FakeNightly(tmp_path)
-
-
-@pytest.fixture
-async def world(tmp_path: Path, nightly: FakeNightly) -> AsyncIterator[World]:
-    async with night_world(tmp_path, nightly, Steps()) as world:
-        yield world
 
 
 async def test_morning_card_says_what_was_learned_from_whom_and_how_much_better_it_is(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +18,6 @@ from tests.cogs.nights import (
     begin,
     choose_mod_room,
     night,
-    night_world,
     titles,
     verdict,
     write_report,
@@ -30,22 +27,6 @@ from tests.world import World
 
 CLOCK, WATCH, TROUBLE = 60.0, 300.0, 900.0  # what the shift sleeps
 SLOW = 80.0  # between two edits of a long night
-
-
-@pytest.fixture
-def nightly(tmp_path: Path) -> FakeNightly:
-    return FakeNightly(tmp_path)
-
-
-@pytest.fixture
-def steps() -> Steps:
-    return Steps()
-
-
-@pytest.fixture
-async def world(tmp_path: Path, nightly: FakeNightly, steps: Steps) -> AsyncIterator[World]:
-    async with night_world(tmp_path, nightly, steps) as world:
-        yield world
 
 
 # ---------------------------------------------------------------------- run

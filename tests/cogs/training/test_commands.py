@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +25,13 @@ from tests.cogs.nights import (
     Decision,
     FakeNightly,
     Serving,
-    Steps,
     choose_mod_room,
     night,
-    night_world,
     progress,
     verdict,
 )
 from tests.cogs.rating import said
 from tests.world import World, live_world
-
-
-@pytest.fixture
-def nightly(tmp_path: Path) -> FakeNightly:
-    return FakeNightly(tmp_path)
-
-
-@pytest.fixture
-async def world(tmp_path: Path, nightly: FakeNightly) -> AsyncIterator[World]:
-    async with night_world(tmp_path, nightly, Steps()) as world:
-        yield world
-
 
 # ---------------------------------------------------------------------- who may
 
