@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from pathlib import Path
 from typing import Any
 
 import discord
 import pytest
 
-from bot.attention import BOT_TURNS
 from bot.errors import StoreBusy, StoreFull
 from bot.records import Provenance, ReplyState
 from bot.settings import Settings
-from tests.world import World, live_world
-
-
-class AlwaysDraws(random.Random):
-    """Draws one number for ever."""
-
-    def __init__(self, number: float) -> None:
-        super().__init__()
-        self._number = number
-
-    def random(self) -> float:
-        return self._number
-
-
-def another_bot(world: World) -> Any:
-    return world.guild.add_member(world.env.create_user("otherbot", bot=True))
+from tests.world import live_world
 
 
 async def test_mention_is_answered_once_with_a_visible_reply_that_pings_nobody(tmp_path: Path) -> None:
@@ -113,69 +96,6 @@ async def test_without_the_message_content_intent_mentions_work_and_free_channel
         assert "Mei" not in prompt, "a message without text is no turn"
 
 
-async def test_thread_where_it_was_mentioned_is_followed_and_its_starter_is_the_root(tmp_path: Path) -> None:
-    async with live_world(tmp_path) as world:
-        starter = await world.say(world.bob, "general", "Topic: the lighthouse")
-        await world.say(world.bob, "general", "something else altogether")
-        thread = await world.create_thread(world.bob, "Lighthouse", message=starter)
-        await world.say(world.alice, thread, "nobody asked it yet")
-        await world.ask(world.alice, thread, "who lives there?")
-        [first] = await world.answered_in(thread)
-        prompt = await world.prompt_of(first)
-        assert prompt.index("Topic: the lighthouse") < prompt.index("who lives there?")
-        assert "something else altogether" not in prompt
-        await world.say(world.bob, thread, "a keeper, perhaps")
-        [_, second] = await world.answered_in(thread, 2)
-        assert second.content == "a keeper, perhaps"
-
-
-async def test_message_from_before_the_mention_is_not_answered_however_close_they_come(tmp_path: Path) -> None:
-    async with live_world(tmp_path) as world:
-        starter = await world.say(world.bob, "general", "a topic")
-        thread = await world.create_thread(world.bob, "Topic", message=starter)
-        async with world.lock:  # both events arrive before the bot can look anything up
-            world.backend.create_message(thread.id, world.bob.id, "just between us")
-            world.backend.create_message(thread.id, world.alice.id, f"{world.mention} hello")
-        [shown] = await world.answered_in(thread)
-        await world.quiet()
-        assert world.replies(thread) == [shown]
-        assert (await world.reply_shown_by(shown)).ask.member_id == world.alice.id
-
-
-async def test_other_bots_and_webhooks_are_ignored(tmp_path: Path) -> None:
-    async with live_world(tmp_path) as world:
-        other, webhook = another_bot(world), world.guild.create_webhook(world.general, "Feed")
-        await world.say(other, "general", f"{world.mention} hi")
-        await webhook.send(f"{world.mention} news")
-        await world.quiet()
-        assert world.replies("general") == []
-
-
-async def test_other_bots_are_answered_when_allowed_but_never_more_than_a_few_times_in_a_row(tmp_path: Path) -> None:
-    async with live_world(tmp_path) as world:
-        other = another_bot(world)
-        await world.store.change_server_settings(world.guild.id, world.moderator.id, answer_bots=True)
-        for number in range(BOT_TURNS):
-            await world.say(other, "general", f"{world.mention} round {number}")
-            await world.answered_in("general", number + 1)
-        await world.say(other, "general", f"{world.mention} once more")
-        await world.quiet()
-        assert len(world.replies("general")) == BOT_TURNS
-        await world.say(world.alice, "general", "that is enough, you two")
-        await world.say(other, "general", f"{world.mention} again")
-        await world.answered_in("general", BOT_TURNS + 1)
-
-
-async def test_it_never_answers_itself(tmp_path: Path) -> None:
-    async with live_world(tmp_path) as world:
-        await world.store.change_server_settings(world.guild.id, world.moderator.id, answer_bots=True)
-        await world.store.add_free_channel(world.guild.id, world.stage.id, world.moderator.id)
-        channel = world.bot.get_channel(world.stage.id)
-        await channel.send(f"{world.mention} I talk to myself")
-        await world.quiet()
-        assert len(world.replies("stage")) == 1
-
-
 async def test_duplicate_event_is_answered_once(tmp_path: Path) -> None:
     async with live_world(tmp_path, seconds_per_token=0.002) as world:
         payloads: list[Any] = []
@@ -243,31 +163,6 @@ async def test_a_bare_mention_is_answered(tmp_path: Path) -> None:
         await world.say(world.alice, "general", world.mention)
         [shown] = await world.answered_in("general")
         assert "Encore" in shown.content
-
-
-async def test_unprompted_talk_is_off_by_default(tmp_path: Path) -> None:
-    async with live_world(tmp_path, draw=AlwaysDraws(0.0)) as world:
-        await world.say(world.alice, "general", "just talking")
-        await world.quiet()
-        assert world.replies("general") == []
-
-
-async def test_unprompted_talk_keeps_to_one_channel_and_gets_rarer_until_someone_answers(tmp_path: Path) -> None:
-    async with live_world(tmp_path, draw=AlwaysDraws(0.3)) as world:
-        await world.store.change_server_settings(
-            world.guild.id, world.moderator.id, unprompted_chance=0.5, unprompted_channel_id=world.stage.id
-        )
-        await world.say(world.alice, "general", "not here")
-        await world.say(world.alice, "stage", "one")  # 0.3 < 0.5
-        await world.answered_in("stage", 1)
-        await world.say(world.alice, "stage", "two")  # 0.3 > 0.25
-        await world.quiet()
-        assert len(world.replies("stage")) == 1
-        assert world.replies("general") == []
-        await world.ask(world.alice, "stage", "nice of you")
-        await world.answered_in("stage", 2)
-        await world.say(world.alice, "stage", "three")
-        await world.answered_in("stage", 3)
 
 
 @pytest.mark.parametrize("kind", ["pin", "thread"])
@@ -365,30 +260,6 @@ async def test_question_deleted_while_its_answer_is_claimed_is_not_answered(tmp_
         await world.eventually(ended)
         assert world.replies("general") == []
         assert (await world.store.reply(reply.id)).state is ReplyState.STOPPED  # type: ignore[union-attr]
-
-
-async def test_mention_by_a_bot_that_is_not_answered_pulls_it_into_no_thread(tmp_path: Path) -> None:
-    async with live_world(tmp_path) as world:
-        other = another_bot(world)
-        thread = await world.create_thread(world.bob, "Aside", channel="general")
-        await world.say(other, thread, f"{world.mention} come here")
-        await world.say(world.alice, thread, "it is quiet here")
-        await world.quiet()
-        assert world.replies(thread) == []
-
-
-async def test_thread_that_it_was_removed_from_is_followed_no_longer(tmp_path: Path) -> None:
-    async with live_world(tmp_path) as world:
-        thread = await world.create_thread(world.bob, "Aside", channel="general")
-        await world.ask(world.alice, thread, "hello")
-        await world.answered_in(thread)
-        me = world.bot.user.id
-        async with world.lock:
-            world.backend.add_thread_member(thread.id, me)
-            world.backend.remove_thread_member(thread.id, me)
-        await world.say(world.alice, thread, "it is gone")
-        await world.quiet()
-        assert len(world.replies(thread)) == 1
 
 
 async def test_mention_of_its_own_role_is_a_mention(tmp_path: Path) -> None:
