@@ -1,4 +1,4 @@
-"""What the tests of the store share: a clock that tests move, asks, and replies with their messages."""
+"""What the tests of the store share: a clock that tests move, asks, replies with their messages, and votes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bot.records import Ask, Generation, Outcome, PromptRecord, Provenance, ReplyState
+from bot.records import Ask, Generation, Outcome, PromptRecord, Provenance, ReactionEvent, ReactionKind, ReplyState
 from bot.store import Store
 from models.types import Sampling
 
@@ -42,6 +42,15 @@ async def new_reply(store: Store, *message_ids: int, guild_id: int | None = 7, c
     for part, message_id in enumerate(message_ids):
         await store.attach_message(reply_id, message_id, part)
     return reply_id
+
+
+def add(message_id: int, member_id: int, emoji: str = "👍", value: float = 1.0) -> ReactionEvent:
+    return ReactionEvent(ReactionKind.ADD, message_id, member_id, emoji, value)
+
+
+async def values(store: Store, reply_id: int) -> dict[int, float]:
+    """Return each member's vote on a reply."""
+    return {vote.member_id: vote.value for vote in await store.votes(reply_id)}
 
 
 PROMPT = PromptRecord((1, 2, 2**32 - 1), 1, (11, 12), (1, 2), 3, "ab" * 32)
