@@ -90,13 +90,30 @@ def backup(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def restore(options: argparse.Namespace, settings: Settings) -> int:
-    from bot.backups import restore
+    asyncio.run(_restore(options.file, settings.database))
+    return 0
 
-    kept = asyncio.run(restore(options.file, settings.database))
-    print(f"Restored {settings.database} from {options.file}.")
+
+async def _restore(backup: Path, database: Path) -> None:
+    from bot.backups import restore
+    from bot.privacy.forget import erase_again
+    from bot.privacy.journal import JOURNAL, Journal
+    from bot.store import Store
+
+    kept = await restore(backup, database)
+    print(f"Restored {database} from {backup}.")
     if kept:
         print(f"The database that was there is kept as {kept}.")
-    return 0
+    journal = Journal(database.parent / JOURNAL)
+    async with await Store.open(database) as store:
+        again = await erase_again(store, journal)
+    if again:
+        print(f"Deleted from it again what members had deleted since the backup ({again} request{'s' * (again > 1)}).")
+    elif kept is None and not await asyncio.to_thread(journal.path.exists):
+        print(
+            f"There is no {JOURNAL} in {database.parent}. If it comes from another folder, copy that file from there "
+            "before the next start: it says what members had deleted since the backup."
+        )
 
 
 async def _demo(options: argparse.Namespace, settings: Settings) -> None:

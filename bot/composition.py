@@ -78,8 +78,9 @@ async def services(
 ) -> AsyncIterator[Services]:
     """Open the store at `database` and load the model of `settings` with what it learned; close both at the end.
 
-    `imports` names modules that the caller needs next: they are imported while the model loads. Raises StoreError and
-    ModelError; a damaged adapter isn't one, something older answers instead.
+    What members had deleted is gone from it by then, also where a kill or a restored backup left it. `imports` names
+    modules that the caller needs next: they are imported while the model loads. Raises StoreError and ModelError; a
+    damaged adapter isn't one, something older answers instead.
     """
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(await Store.open(database))
@@ -88,17 +89,23 @@ async def services(
         (model, adapters, healed), _ = await asyncio.gather(loading, asyncio.to_thread(_import, imports))
         stack.push_async_callback(model.aclose)
         built = _learning(settings, store, model.spec, database, adapters, healed, model.engine, nights)
+        await built.forget.finish_all()  # before anything is read or said that a member wanted gone
         yield Services(store, model, built, Screening(classifier))
 
 
 async def learning(
     settings: Settings, store: Store, *, database: Path, progress: Progress, nights: NightOptions = NightOptions()
 ) -> Learning:
-    """Build what a command needs to learn or roll back while nothing is served. Raises ModelError."""
+    """Build what a command needs to learn, unlearn or roll back while nothing is served, as `services` does.
+
+    Raises StoreError, ModelError.
+    """
     spec = await asyncio.to_thread(resolve, settings.model, settings.models_dir, progress=progress)
     adapters = Adapters(database.parent / ADAPTERS, spec.sha256)
     healed = await asyncio.to_thread(_heal, adapters, spec)
-    return _learning(settings, store, spec, database, adapters, healed, None, nights)
+    built = _learning(settings, store, spec, database, adapters, healed, None, nights)
+    await built.forget.finish_all()
+    return built
 
 
 class _Healed(NamedTuple):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import logging
 from typing import TYPE_CHECKING, Any
 
 import discord
@@ -18,7 +17,6 @@ from discord.ext import commands
 from bot import checks
 from bot.confirm import Confirm
 from bot.error_handler import press, tell
-from bot.errors import EncoreError
 from bot.privacy.export import export
 from bot.privacy.notice import privacy_text, receipt_text
 
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
     Interaction = discord.Interaction[EncoreBot]
 else:
     Interaction = discord.Interaction
-
-log = logging.getLogger(__name__)
 
 _COLOUR = discord.Colour.from_rgb(122, 92, 214)
 _LARGEST_FILE = 8 * 2**20  # bytes; every server takes that
@@ -54,26 +50,17 @@ class Privacy(commands.Cog):
         self.bot = bot
         self._forget = forget
         self._retention = retention
-        self._tasks: list[asyncio.Task[None]] = []
+        self._keeping: asyncio.Task[None] | None = None
 
     async def cog_load(self) -> None:
         self.bot.add_view(_ConsentButtons(self))
-        self._tasks.append(asyncio.create_task(self._finish_deletions(), name="deletions"))
         if self._retention is not None:
-            self._tasks.append(asyncio.create_task(self._retention.keep(), name="retention"))
+            self._keeping = asyncio.create_task(self._retention.keep(), name="retention")
 
     async def cog_unload(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _finish_deletions(self) -> None:
-        """Finish what a kill cut short, and delete again what a restored backup brought back."""
-        try:
-            for receipt in await self._forget.finish_all():
-                log.info("a deletion was finished: %s", receipt)
-        except (EncoreError, OSError) as error:
-            log.error("deletions that members asked for are not finished; the next start tries again: %s", error)
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
 
     @app_commands.command(description="What I read, keep and learn from, and what you can do about it")
     async def privacy(self, interaction: Interaction) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bot.database import explained
 from bot.privacy.members import members_of
 from models.learning.files import sync_folder
 
@@ -66,9 +67,10 @@ class Forget:
     async def delete(self, member_id: int) -> Receipt:
         """Forget a member. Once this has begun it will be finished, at the next start at the latest.
 
-        Raises OSError when the request can't be written down (nothing has happened then), StoreError.
+        Raises StoreError: the request couldn't be written down, and nothing has happened, or it is finished later.
         """
-        deletion = await asyncio.to_thread(self._journal.add, member_id, now=self._clock())
+        with explained(self._journal.path):
+            deletion = await asyncio.to_thread(self._journal.add, member_id, now=self._clock())
         return await self._finish(deletion)
 
     async def unlearn(self, member_id: int) -> Receipt:
@@ -77,9 +79,11 @@ class Forget:
             return await self._unlearn(member_id, None)
 
     async def finish_all(self) -> list[Receipt]:
-        """Finish what the last process left, and what a restored database has forgotten; call once at the start."""
-        left = await self._store.unfinished_deletions(await asyncio.to_thread(self._journal.read))
-        return [await self._finish(deletion) for deletion in left]
+        """Finish what the last process left, and what a restored database has forgotten.
+
+        Call once at the start, before anything is read or served. Raises StoreError, ModelError.
+        """
+        return [await self._finish(deletion) for deletion in await _left(self._store, self._journal)]
 
     async def _finish(self, deletion: Deletion) -> Receipt:
         async with self._alone:
@@ -126,3 +130,18 @@ class Forget:
             else:
                 removed.append(night)
         return removed, failures
+
+
+async def erase_again(store: Store, journal: Journal) -> int:
+    """Delete the rows that a restored database brought back, and return of how many requests; the start does the rest.
+
+    Raises StoreError.
+    """
+    erased = [await store.erase(deletion) for deletion in await _left(store, journal)]
+    return sum(rows is not None for rows in erased)
+
+
+async def _left(store: Store, journal: Journal) -> list[Deletion]:
+    with explained(journal.path):
+        requests = await asyncio.to_thread(journal.read)
+    return await store.unfinished_deletions(requests)

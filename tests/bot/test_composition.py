@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.composition import Learning, NightOptions, Services, learning, services
+from bot.composition import NIGHTS, Learning, NightOptions, Services, learning, services
+from bot.privacy.journal import JOURNAL, Journal
+from bot.privacy.members import note_members
 from bot.records import Ask, Message, Provenance, ServerSettings
 from bot.responder import Responder
 from bot.settings import Settings
@@ -75,6 +77,20 @@ async def test_what_is_served_answers_after_a_start_and_a_rollback_while_it_runs
         assert await answer(services_, settings, 101) == ("a", None)
         await services_.learning.nightly.rollback("base", 9)
         assert await answer(services_, settings, 102) == (None, None)
+
+
+async def test_start_serves_no_adapter_of_who_had_their_data_deleted(settings: Settings) -> None:
+    install(settings, "monday-kto")
+    install(settings, "tuesday-kto", seed=2)
+    for night, members in (("monday", {302}), ("tuesday", {301, 302})):
+        note_members(settings.data_dir / NIGHTS / night, members)
+    # As in a folder that was put back from a copy, or where the last process was killed.
+    Journal(settings.data_dir / JOURNAL).add(301, now=1.0)
+    async with opened(settings) as services_:
+        assert services_.model.engine.adapters == ("monday-kto",)
+        assert await answer(services_, settings) == ("monday-kto", None)
+        assert adapters_of(settings).names() == ("monday-kto",)
+        assert not (settings.data_dir / NIGHTS / "tuesday").exists()
 
 
 async def test_canary_is_loaded_beside_what_is_served(settings: Settings) -> None:

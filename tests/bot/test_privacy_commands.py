@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from bot import backups
 from bot.__main__ import main
+from bot.privacy.journal import JOURNAL
 from bot.privacy.members import note_members
 from bot.settings import Settings
 from bot.store import Store
 from tests.bot.learning import ended_reply, vote
-from tests.bot.test_learning_commands import _install, folder
+from tests.bot.test_learning_commands import _install, folder, job
 
-__all__ = ["folder"]  # the fixture: an empty working folder with a tiny model
+__all__ = ["folder", "job"]  # fixtures: an empty working folder with a tiny model, and nights by a fake process
 
 MEI, LIN = 300_000_000_000_000_001, 300_000_000_000_000_002
 
@@ -123,3 +125,55 @@ async def test_where_encore_runs_the_slash_command_is_named(
     told = capsys.readouterr().err
     assert f"use /mydata {command} there, or stop it" in told
     assert not list(folder.glob("*.json"))
+
+
+# ---------------------------------------------------------------------- restoring
+
+
+def _back_up_then_delete(folder: Path) -> None:
+    asyncio.run(_talk())
+    assert main(["backup", "saved.sqlite3"]) == 0
+    assert main(["mydata", "delete", str(MEI), "--yes"]) == 0
+
+
+def test_restore_deletes_again_at_once_what_was_deleted_since(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _back_up_then_delete(folder)
+    capsys.readouterr()
+    assert main(["restore", "saved.sqlite3"]) == 0
+    told = capsys.readouterr().out
+    assert told.endswith("Deleted from it again what members had deleted since the backup (1 request).\n")
+    assert asyncio.run(_held(MEI)) == {"deletions"} and asyncio.run(_held(LIN)) == {"ratings", "replies"}
+    assert main(["rollback", "base"]) == 0  # the next start has nothing left to do
+    assert main(["backup", "later.sqlite3"]) == 0
+    assert main(["restore", "later.sqlite3"]) == 0
+    assert "again" not in capsys.readouterr().out, "that backup never had it"
+
+
+def test_restore_into_another_folder_asks_for_the_list_of_deletions(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _back_up_then_delete(folder)
+    monkeypatch.setenv("DATA_DIR", "other")
+    capsys.readouterr()
+    assert main(["restore", "saved.sqlite3"]) == 0
+    assert "There is no deletions.jsonl in other." in capsys.readouterr().out
+    (folder / "data" / JOURNAL).rename(folder / "other" / JOURNAL)
+    assert main(["restore", "saved.sqlite3"]) == 0
+    told = capsys.readouterr().out
+    assert "(1 request)" in told and "There is no" not in told
+
+
+@pytest.mark.usefixtures("job")
+def test_night_after_a_restore_does_not_read_what_was_deleted_since(folder: Path) -> None:
+    _back_up_then_delete(folder)
+    asyncio.run(backups.restore(folder / "saved.sqlite3", Settings().database))  # killed before it deleted again
+    assert main(["night"]) == 0
+    assert asyncio.run(_held(MEI)) == {"deletions"}
+
+
+def test_list_of_deletions_that_cannot_be_read_stops_the_start(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "data" / JOURNAL).mkdir(parents=True)
+    assert main(["rollback", "base"]) == 1
+    assert "deletions.jsonl: Is a directory; let this account read" in capsys.readouterr().err

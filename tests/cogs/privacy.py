@@ -20,6 +20,3 @@ class FakeForget:
     async def unlearn(self, member_id: int) -> Receipt:
         self.unlearned.append(member_id)
         return self.receipt
-
-    async def finish_all(self) -> list[Receipt]:
-        return []
