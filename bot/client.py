@@ -43,11 +43,8 @@ from cogs.training import Training
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bot.arms import Arms
+    from bot.composition import Learning
     from bot.moderation.findings import Finding
-    from bot.nightly import Nightly
-    from bot.privacy.forget import Forget
-    from bot.privacy.retention import Retention
     from bot.records import Ask
     from bot.settings import Settings
     from bot.store import Store
@@ -74,9 +71,7 @@ class EncoreBot(commands.Bot):
         ratings: Ratings,
         gate: Gate,
         *,
-        nightly: Nightly | None = None,
-        forget: Forget | None = None,
-        retention: Retention | None = None,
+        learning: Learning | None = None,
         provenance: Provenance = Provenance.DISCORD,
         draw: random.Random | None = None,
     ) -> None:
@@ -97,9 +92,7 @@ class EncoreBot(commands.Bot):
         self.ratings = ratings
         self.gate = gate
         self.cases = Cases(store, responder)
-        self.nightly = nightly  # None: nothing is learned, and there are no commands for it
-        self.forget = forget  # None: members can't be forgotten, and there are no commands for it
-        self.retention = retention
+        self.learning = learning  # None: nothing is learned or forgotten, and there are no commands for it
         self.attention = Attention(self, store, draw=draw or random.Random())
         self._provenance = provenance
         self._closing = asyncio.Lock()
@@ -135,10 +128,9 @@ class EncoreBot(commands.Bot):
         await self.add_cog(Raters(self))
         await self.add_cog(Reports(self))
         await self.add_cog(Room(self))
-        if self.nightly is not None:
-            await self.add_cog(Training(self, self.nightly))
-        if self.forget is not None:
-            await self.add_cog(Privacy(self, self.forget, self.retention))
+        if self.learning is not None:
+            await self.add_cog(Training(self, self.learning.nightly))
+            await self.add_cog(Privacy(self, self.learning.forget, self.learning.retention))
         await self._sync_commands()
 
     async def _sync_commands(self) -> None:
@@ -176,17 +168,14 @@ def build_bot(
     store: Store,
     model: LoadedModel,
     *,
-    nightly: Nightly | None = None,
-    arms: Arms | None = None,
-    forget: Forget | None = None,
-    retention: Retention | None = None,
+    learning: Learning | None = None,
     screening: Screening | None = None,
     provenance: Provenance = Provenance.DISCORD,
     draw: random.Random | None = None,
 ) -> EncoreBot:
     """Build the bot with its services and point discord.py to the addresses of `settings`; `draw` is for tests.
 
-    Without `arms` the base model answers everywhere; without `screening` the rules on text do without a classifier.
+    Without `learning` the base model answers everywhere; without `screening` the rules on text do without a classifier.
     """
     if settings.discord_api_base:
         Route.BASE = settings.discord_api_base
@@ -194,6 +183,7 @@ def build_bot(
         DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.discord_gateway)
     discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # Encore never speaks in voice channels
     screening = screening or Screening()
+    arms = learning.arms if learning is not None else None
     responder = Responder(store, model, settings=settings, arms=arms, screening=screening)
     return EncoreBot(
         settings,
@@ -202,9 +192,7 @@ def build_bot(
         responder,
         Ratings(store),
         Gate(store, screening),
-        nightly=nightly,
-        forget=forget,
-        retention=retention,
+        learning=learning,
         provenance=provenance,
         draw=draw,
     )

@@ -146,10 +146,7 @@ async def _demo(options: argparse.Namespace, settings: Settings) -> None:
                     settings,
                     store,
                     model,
-                    nightly=learning.nightly,
-                    arms=learning.arms,
-                    forget=learning.forget,
-                    retention=learning.retention,
+                    learning=learning,
                     screening=screening,
                     provenance=Provenance.DEMO,
                 ),
@@ -221,16 +218,7 @@ async def _run(settings: Settings) -> None:
         from bot import gateway
         from bot.client import build_bot
 
-        bot = build_bot(
-            settings,
-            store,
-            model,
-            nightly=learning.nightly,
-            arms=learning.arms,
-            forget=learning.forget,
-            retention=learning.retention,
-            screening=screening,
-        )
+        bot = build_bot(settings, store, model, learning=learning, screening=screening)
         await gateway.run(bot, settings.discord_token)
 
 

@@ -291,9 +291,9 @@ class Moderators(
     # ------------------------------------------------------------------ helpers
 
     async def _adapter(self) -> str:
-        if self.bot.nightly is None:
+        if self.bot.learning is None:
             return "None"
-        serving = (await self.bot.nightly.status()).serving
+        serving = (await self.bot.learning.nightly.status()).serving
         named = serving.adapter or "None"
         canary = serving.canary
         return named if canary is None else f"{named}; {canary.adapter} in {canary.share:.0%} of the conversations"

@@ -69,15 +69,7 @@ async def _demo(folder: Path) -> AsyncIterator[tuple[LiveWorld, Store, str]]:
     nights = NightOptions(snowflakes=False)
     opening = services(settings, database=folder / "encore.sqlite3", progress=lambda *_: None, nights=nights)
     async with opening as (store, model, learning, screening):
-        bot = build_bot(
-            settings,
-            store,
-            model,
-            nightly=learning.nightly,
-            arms=learning.arms,
-            screening=screening,
-            provenance=Provenance.DEMO,
-        )
+        bot = build_bot(settings, store, model, learning=learning, screening=screening, provenance=Provenance.DEMO)
         async with LiveWorld(bot) as world:
             desk = await demo_desk(store, learning.nightly)(world)
             async with DemoServer(world, demo_facts(store, model), desk=desk) as server:

@@ -20,6 +20,7 @@ from typing import Any
 import discord
 
 from bot.client import EncoreBot, build_bot
+from bot.composition import Learning
 from bot.demo.world import LiveWorld
 from bot.records import Provenance, Reply
 from bot.responder import Responder
@@ -33,6 +34,7 @@ from models.engines.echo import EchoEngine
 from models.loading import LoadedModel
 from models.prompt import PromptBuilder
 from models.scheduler import Scheduler
+from tests.cogs.privacy import FakeForget
 
 
 class SayingEngine(EchoEngine):
@@ -78,12 +80,18 @@ class World(LiveWorld):
             self.settings,
             self.store,
             self.model,
-            nightly=self.nightly,
-            forget=self.forget(self.store) if self.forget else None,
+            learning=self._learning(),
             screening=self.screening,
             provenance=self.provenance,
             draw=self._draw,
         )
+
+    def _learning(self) -> Learning | None:
+        if self.nightly is None:
+            return None
+        unused: Any = None
+        forget: Any = self.forget(self.store) if self.forget else FakeForget()
+        return Learning(self.nightly, unused, forget, unused)
 
     @property
     def responder(self) -> Responder:

@@ -14,8 +14,7 @@ from bot.records import ReplyState
 from bot.screening import Screening
 from bot.streaming import CURSOR
 from tests.bot.test_screening import HATEFUL, Embedded
-from tests.cogs.nights import choose_mod_room
-from tests.cogs.privacy import FakeForget
+from tests.cogs.nights import FakeNightly, choose_mod_room
 from tests.cogs.test_chat_buttons import refused
 from tests.world import World, live_world
 
@@ -24,7 +23,7 @@ WORD = "-# I don't answer this: this server's word filter does not allow it."
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with live_world(tmp_path, screening=Screening(Embedded()), forget=lambda _: FakeForget()) as world:
+    async with live_world(tmp_path, screening=Screening(Embedded()), nightly=FakeNightly(tmp_path)) as world:
         yield world
 
 

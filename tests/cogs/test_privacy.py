@@ -14,6 +14,7 @@ from bot.moderation.limits import day_of
 from bot.privacy.forget import Receipt
 from bot.settings import Settings
 from tests.cogs.commands import audit, embed_of, leaves, words
+from tests.cogs.nights import FakeNightly
 from tests.cogs.privacy import FakeForget
 from tests.cogs.rating import a_reply, said, votes
 from tests.world import World, live_world
@@ -26,7 +27,7 @@ def forget() -> FakeForget:
 
 @pytest.fixture
 async def world(tmp_path: Path, forget: FakeForget) -> AsyncIterator[World]:
-    async with live_world(tmp_path, forget=lambda _: forget) as world:
+    async with live_world(tmp_path, nightly=FakeNightly(tmp_path), forget=lambda _: forget) as world:
         yield world
 
 
@@ -79,7 +80,7 @@ async def test_privacy_follows_the_settings(tmp_path: Path, forget: FakeForget) 
         retention_days_audit=1,
         privacy_contact="privacy@example.org",
     )
-    async with live_world(tmp_path, settings=settings, forget=lambda _: forget) as world:
+    async with live_world(tmp_path, settings=settings, nightly=FakeNightly(tmp_path), forget=lambda _: forget) as world:
         told = embed_of(await answer(world, "privacy")).description or ""
     for promise in ("states that Discord gave permission", "as long as I run", "1 day", "privacy@example.org"):
         assert promise in told

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tests.cogs.commands import leaves
 from tests.cogs.nights import FakeNightly
-from tests.cogs.privacy import FakeForget
 from tests.world import live_world
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
@@ -25,7 +24,7 @@ def _documented() -> Iterator[str]:
 
 
 async def test_readme_lists_every_slash_command(tmp_path: Path) -> None:
-    async with live_world(tmp_path, nightly=FakeNightly(tmp_path), forget=lambda _: FakeForget()) as world:
+    async with live_world(tmp_path, nightly=FakeNightly(tmp_path)) as world:
         groups = [command.to_dict(world.bot.tree) for command in world.bot.tree.get_commands()]
     slash = [name for group in groups if group["type"] == 1 for name in leaves(group)]
     assert sorted(_documented()) == sorted(slash)
