@@ -115,9 +115,9 @@ class Policy:
 
     `messages` says what to do about what members write, `answers` about what the character says; a category that is not
     in there is ignored, yet found. `allowed_hosts` are those whose links may be shown, each with its subdomains:
-    "wikipedia.org" allows "zh.wikipedia.org" and not "wikipedia.org.example". `prompt_overlap` is how many letters and
-    digits of the system prompt in a row are a leak (a Chinese character counts three). `thresholds` says from which
-    score of a classifier on its categories are found; one without a threshold never is.
+    "wikipedia.org" allows "zh.wikipedia.org" and not "wikipedia.org.example". `prompt_overlap` is how many letters
+    of the system prompt in a row are a leak (a Chinese character counts three). `thresholds` says from which score of a
+    classifier on its categories are found; one without a threshold never is.
     """
 
     audience: Audience = Audience.GENERAL

@@ -86,7 +86,8 @@ class OutputGuard:
         limit = _back(text, len(text), MOST_HELD) - start
         settled = max(limit, _unfinished(forms.text, limit))
         candidates = self._to_hide(check_answer(forms, self._policy, self._leak, self._hides))
-        found = [finding for finding in candidates if finding.span.end <= settled]
+        # What has been told of the prompt stays told, however the word goes on: base64 is one word to its end.
+        found = [each for each in candidates if each.span.end <= settled or each.category is Category.PROMPT]
         safe = min([settled, *self._open_places(forms), *(finding.span.start for finding in candidates)])
         if not found:
             safe = max(safe, limit)

@@ -40,6 +40,8 @@ def linked(text: str) -> list[tuple[str, str]]:
         ("MTk4NjIyNDgzNDcxOTI1MjQ4.Cl2FMQ.ZnCjm1XVW7vRze4b7Cq4se7kKWs", "token"),
         ("ghp_" + "a1B2" * 9, "token"),
         ("-----BEGIN RSA PRIVATE KEY-----", "token"),
+        ("DATABASE_PASSWORD=harbour-4711", "token"),
+        ("API_KEY = 'zq81nv02'", "token"),
     ],
 )
 def test_personal_data_and_secrets_are_found(text: str, rule: str) -> None:
@@ -63,6 +65,7 @@ def test_personal_data_and_secrets_are_found(text: str, rule: str) -> None:
         "@everyone at home",
         "version 1.2.3-rc.4 and 192.168.0.1",
         "pi is 3.14159265358979",
+        "api_key=your_key_here, max_tokens = 4096 and token=12345678",
         "take 2 roads and 3 streets",
     ],
 )
