@@ -1,17 +1,16 @@
-"""How well the safety of members and moderators holds: what classifies, what is listed, what is injected.
+"""How well the safety of members and moderators holds: classifier, lists, latency, injections.
 
-    python -m benchmarks.safety --json [--data DIR] [--candidate NAME] [--model FOLDER_OR_REPO]
+    python -m benchmarks.safety --json [--quick] [--data DIR] [--part NAME] [--candidate NAME] [--model FOLDER_OR_REPO]
 
-Each part of PARTS measures its figures and says which hold a bar; the object has all parts, and `holds` when all do.
+Each part of PARTS measures its figures, says which hold a bar, and is described where it is written:
 
-Classifier (Encore's own, marks by the default thresholds of models/safety.py):
-hatecheck_held_out  balanced accuracy of hate or threat on the half of HateCheck's templates that nobody looked at when
-                    the lexicon was written (`split`); some are variants of templates that were
-hatecheck           the same on all of it; the half that was looked at flatters it
-hatecheck_any       balanced accuracy of any category, on the held-out half: profanity without hate counts against it
-cold                balanced accuracy of any category on COLD's test set; none of its texts was looked at
-topical_chat_marked share of 5,000 harmless lines of Topical-Chat that any category marks
-latency_p95_ms      of one message's scores, over all the texts
+classifier  benchmarks/safety_classifier.py: hate, threats and offence on HateCheck, COLD and Topical-Chat
+lists       benchmarks/safety_text.py: entries of lists in disguise, and false alarms
+latency     benchmarks/safety_latency.py: what the whole of moderation adds to a message and its answer
+injection   benchmarks/safety_injection.py: 156 attempts on the real bot, with the worst model and the embedded one
+
+The object has all parts, and `holds`: true where every bar does, false where one does not, null where a quick run is
+too small to say so. The whole takes some ten minutes on two cores, --quick two or three.
 
 --candidate measures one of benchmarks/safety_candidates.py instead (best threshold under 1 % of Topical-Chat beside its
 own), --model a transformers classifier through the process that serves it.
@@ -20,157 +19,35 @@ own), --model a transformers classifier through the process that serves it.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import csv
-import hashlib
 import json
-import random
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import safety_text
 from benchmarks.safety_candidates import CANDIDATES
-from models.safety import Category, Scores, mark
-from models.safety_embedded import load_classifier
+from benchmarks.safety_classifier import candidate, classifier
+from benchmarks.safety_injection import all_hold, injection
+from benchmarks.safety_latency import latency
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-HARMLESS_LINES = 5000
 Part = Callable[[argparse.Namespace], dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A text with what people say of it; `held_out` is False where it was looked at."""
-
-    text: str
-    bad: bool
-    held_out: bool = True
+def lists(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure the lists and the other rules on text."""
+    return safety_text.measure(arguments.data)
 
 
-@dataclass(frozen=True, slots=True)
-class Texts:
-    hatecheck: Sequence[Text]
-    cold: Sequence[Text]
-    harmless: Sequence[str]
-
-
-def split(template: str) -> bool:
-    """Return whether a template of HateCheck is of the half that was held out."""
-    return bool(hashlib.sha256(template.encode()).digest()[0] % 2)
-
-
-def read_texts(data: Path) -> Texts:
-    """Read the three sets, HateCheck and COLD whole."""
-    with (data / "hatecheck.csv").open(encoding="utf-8", newline="") as file:
-        hatecheck = [
-            Text(row["test_case"], row["label_gold"] == "hateful", split(row["templ_id"]))
-            for row in csv.DictReader(file)
-        ]
-    with (data / "cold-zh-test.csv").open(encoding="utf-8-sig", newline="") as file:
-        cold = [Text(row["TEXT"], row["label"] == "1") for row in csv.DictReader(file)]
-    talks = json.loads((data / "topical-chat-valid-freq.json").read_text("utf-8")).values()
-    lines = [turn["message"] for talk in talks for turn in talk["content"]]
-    random.Random(0).shuffle(lines)
-    return Texts(hatecheck, cold, lines[:HARMLESS_LINES])
-
-
-def balanced_accuracy(texts: Sequence[Text], marked: Sequence[bool]) -> dict[str, float]:
-    """Return the mean of the two shares that are right, and how often bad and other texts are marked."""
-    bad = statistics.fmean(found for text, found in zip(texts, marked, strict=True) if text.bad)
-    other = statistics.fmean(found for text, found in zip(texts, marked, strict=True) if not text.bad)
-    return {
-        "balanced_accuracy": round((bad + 1 - other) / 2, 4),
-        "bad_marked": round(bad, 4),
-        "other_marked": round(other, 4),
-    }
-
-
-def _hateful(scores: Scores) -> bool:
-    return mark({kind: scores.get(kind, 0.0) for kind in (Category.HATE, Category.THREAT)}).unsafe
-
-
-def classifier(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure the classifier that serves: Encore's own, or the one of --model."""
-    texts = read_texts(arguments.data)
-    every = [*(text.text for text in texts.hatecheck), *(text.text for text in texts.cold), *texts.harmless]
-    if arguments.model:
-        scores, seconds = asyncio.run(_by_process(arguments.model, every))
-    else:
-        scores, seconds = _timed(load_classifier().scores, every)
-    hatecheck = scores[: len(texts.hatecheck)]
-    cold = scores[len(texts.hatecheck) : -len(texts.harmless)]
-    held = [at for at, text in enumerate(texts.hatecheck) if text.held_out]
-    held_texts = [texts.hatecheck[at] for at in held]
-    figures: dict[str, Any] = {
-        "classifier": arguments.model or "embedded",
-        "hatecheck_held_out": balanced_accuracy(held_texts, [_hateful(hatecheck[at]) for at in held]),
-        "hatecheck": balanced_accuracy(texts.hatecheck, [_hateful(found) for found in hatecheck]),
-        "hatecheck_any": balanced_accuracy(held_texts, [mark(hatecheck[at]).unsafe for at in held]),
-        "cold": balanced_accuracy(texts.cold, [mark(found).unsafe for found in cold]),
-        "topical_chat_marked": statistics.fmean(mark(found).unsafe for found in scores[-len(texts.harmless) :]),
-        "latency_p50_ms": round(statistics.median(seconds) * 1e3, 3),
-        "latency_p95_ms": round(statistics.quantiles(seconds, n=20)[-1] * 1e3, 3),
-    }
-    bars = {
-        "hatecheck_held_out": figures["hatecheck_held_out"]["balanced_accuracy"] >= 0.70,
-        "cold": figures["cold"]["balanced_accuracy"] >= 0.65,
-        "topical_chat_marked": figures["topical_chat_marked"] <= 0.01,
-        "latency_p95_ms": figures["latency_p95_ms"] <= 15.0,
-    }
-    return figures | {"bars": bars, "holds": all(bars.values())}
-
-
-# One function a part. What is listed and what is injected belong here as well.
-PARTS: dict[str, Part] = {"classifier": classifier}
-
-
-def candidate(name: str, data: Path) -> dict[str, Any]:
-    """Measure a candidate at its own threshold, and at the lowest that marks at most 1 % of Topical-Chat."""
-    texts, (score, own) = read_texts(data), CANDIDATES[name]()
-    hatecheck, seconds = _timed(score, [text.text for text in texts.hatecheck])
-    cold, _ = _timed(score, [text.text for text in texts.cold])
-    harmless, _ = _timed(score, texts.harmless)
-    strict = max(own, sorted(harmless)[int(0.99 * len(harmless))])
-    at = {
-        f"above {threshold:.3g}": {
-            "hatecheck": balanced_accuracy(texts.hatecheck, [found > threshold for found in hatecheck]),
-            "cold": balanced_accuracy(texts.cold, [found > threshold for found in cold]),
-            "topical_chat_marked": statistics.fmean(found > threshold for found in harmless),
-        }
-        for threshold in (own, strict)
-    }
-    return {"candidate": name, **at, "latency_p95_ms": round(statistics.quantiles(seconds, n=20)[-1] * 1e3, 3)}
-
-
-def _timed(score: Callable[[str], Any], texts: Sequence[str]) -> tuple[list[Any], list[float]]:
-    found, seconds = [], []
-    for text in texts:
-        started = time.perf_counter()
-        found.append(score(text))
-        seconds.append(time.perf_counter() - started)
-    return found, seconds
-
-
-async def _by_process(model: str, texts: Sequence[str]) -> tuple[list[Scores], list[float]]:
-    from models.safety_process import ProcessClassifier
-
-    found, seconds = [], []
-    async with ProcessClassifier(model, load_classifier()) as classifier:
-        await classifier.ready()
-        for text in texts:
-            started = time.perf_counter()
-            found.append(await classifier.scores(text))
-            seconds.append(time.perf_counter() - started)
-    return found, seconds
+PARTS: dict[str, Part] = {"classifier": classifier, "lists": lists, "latency": latency, "injection": injection}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="folder with hatecheck.csv, cold-zh-test.csv, ...")
+    parser.add_argument("--part", choices=[*PARTS], action="append", help="only this part (may be given several times)")
+    parser.add_argument("--quick", action="store_true", help="fewer attempts and exchanges")
     parser.add_argument("--candidate", choices=sorted(CANDIDATES), help="a candidate to measure instead")
     parser.add_argument("--model", help="a transformers classifier's folder or repository")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -178,10 +55,10 @@ def main() -> None:
     if arguments.candidate:
         figures = candidate(arguments.candidate, arguments.data)
     else:
-        parts = {name: part(arguments) for name, part in PARTS.items()}
-        figures = {**parts, "holds": all(part["holds"] for part in parts.values())}
-    print(json.dumps(figures, indent=None if arguments.json else 2))
-    sys.exit(0 if figures.get("holds", True) else 1)
+        parts = {name: PARTS[name](arguments) for name in arguments.part or PARTS}
+        figures = {**parts, "holds": all_hold(part["holds"] for part in parts.values())}
+    print(json.dumps(figures, ensure_ascii=False, indent=None if arguments.json else 2))
+    sys.exit(1 if figures.get("holds") is False else 0)
 
 
 if __name__ == "__main__":
