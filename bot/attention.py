@@ -69,7 +69,9 @@ class Attention:
         if message.author.id in await self._store.opted_out():
             return None
         server = await self._store.server_settings(message.guild.id if message.guild else None)
-        if message.guild is not None and await self._store.is_muted(message.guild.id, message.author.id):
+        if message.guild is not None and await self._store.is_muted(
+            message.guild.id, message.author.id, role_ids(message.author)
+        ):
             return None
         if server.paused or (by_bot and not self._may_answer_bot(message.channel.id, server)):
             return None
@@ -146,6 +148,11 @@ def _can_be_answered(message: discord.Message) -> bool:
     if message.guild is None:
         return True
     return may_write(message.channel)
+
+
+def role_ids(user: object) -> tuple[int, ...]:
+    """Return a member's roles; nobody has any outside a server."""
+    return tuple(role.id for role in user.roles) if isinstance(user, discord.Member) else ()
 
 
 def may_write(channel: object) -> bool:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from bot import text
+from bot.moderation.limits import Scope
 from bot.night_cards import Card, Field, Tone
 from bot.records import Case, CaseSource, Decision
 
@@ -111,6 +112,21 @@ class Cases:
         """Answer a member no more in a server, for some minutes or (None) until that is ended; replies stop at once."""
         await self._store.mute(guild_id, member_id, actor_id, minutes)
         self._responder.silence(guild_id, member_id)
+
+    async def mute_role(
+        self,
+        guild_id: int,
+        role_id: int,
+        actor_id: int,
+        minutes: int | None,
+        *,
+        has_role: Callable[[int], Awaitable[bool]],
+    ) -> None:
+        """Answer a role's members no more, as `mute` does; `has_role` says of who is answered now if they have it."""
+        await self._store.mute(guild_id, role_id, actor_id, minutes, Scope.ROLE)
+        for member_id in self._responder.askers(guild_id):
+            if await has_role(member_id):
+                self._responder.silence(guild_id, member_id)
 
     async def lock(self, guild_id: int, actor_id: int) -> bool:
         """Answer and post nothing in a server, and learn nothing anywhere, until `unlock`; return False if it was so.

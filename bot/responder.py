@@ -220,6 +220,10 @@ class Responder:
                 running.stopped_by_member = running.silenced = True
                 running.cancel.set()
 
+    def askers(self, guild_id: int) -> set[int]:
+        """Return who asked for the replies under way in a server."""
+        return {running.ask.member_id for running in self._running.values() if running.ask.guild_id == guild_id}
+
     def asker_of(self, reply_id: int) -> int | None:
         """Return who asked for a reply under way."""
         running = self._running.get(reply_id)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import aiosqlite
 
 from bot import rows
 from bot.database import Database
+from bot.moderation.limits import Scope
 from bot.records import Case, CaseSource, Decision, Report
 from bot.store_raters import set_banned
 from bot.store_servers import insert_audit
@@ -24,11 +26,23 @@ _COLUMNS = """
 """
 
 
+_MUTES = {Scope.ROLE: ("muted_roles", "role_id"), Scope.MEMBER: ("mutes", "member_id")}
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """Whom the bot doesn't answer in a server; `until` None: until a moderator ends it."""
+
+    scope: Scope
+    subject_id: int
+    until: float | None
+
+
 class CaseQueries:
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database
         self._clock = clock
-        self._mutes: dict[tuple[int, int], float] | None = None  # (guild, member) -> until when
+        self._mutes: dict[tuple[int, int], float] | None = None  # (guild, member or role) -> until when
 
     # ------------------------------------------------------------------ cases
 
@@ -129,45 +143,70 @@ class CaseQueries:
 
     async def prune_cases(self, before: float) -> int:
         """Delete the cases opened before a time, and mutes that are over; return how many cases."""
-        await self._database.write("DELETE FROM mutes WHERE until < ?", (self._clock(),))
+        for table, _ in _MUTES.values():
+            await self._database.write(f"DELETE FROM {table} WHERE until < ?", (self._clock(),))
         return len(await self._database.write("DELETE FROM cases WHERE opened_at < ? RETURNING 1", (before,)))
 
     # ------------------------------------------------------------------ members
 
-    async def is_muted(self, guild_id: int | None, member_id: int) -> bool:
-        """Return whether a member isn't to be answered in a server; from memory after the first time."""
-        if self._mutes is None:
-            found = await self._database.read("SELECT guild_id, member_id, until FROM mutes")
-            self._mutes = {(guild, member): math.inf if until is None else until for guild, member, until in found}
-        until = self._mutes.get((rows.guild_key(guild_id), member_id))
-        return until is not None and self._clock() < until
+    async def is_muted(self, guild_id: int | None, member_id: int, role_ids: Iterable[int] = ()) -> bool:
+        """Return whether a member with these roles isn't to be answered; from memory after the first time."""
+        muted = await self._muted()
+        key, now = rows.guild_key(guild_id), self._clock()
+        return any(now < muted.get((key, subject_id), -math.inf) for subject_id in (member_id, *role_ids))
 
-    async def mute(self, guild_id: int, member_id: int, actor_id: int, minutes: int | None) -> None:
-        """Have a member not answered in a server, for some minutes or (None) until that is ended; audited."""
+    async def mutes(self, guild_id: int) -> list[Mute]:
+        """Return a server's mutes that last, of roles first."""
+        found: list[Mute] = []
+        for scope, (table, column) in _MUTES.items():
+            kept = await self._database.read(
+                f"SELECT {column}, until FROM {table} WHERE guild_id = ? AND coalesce(until > ?, 1) ORDER BY {column}",
+                (guild_id, self._clock()),
+            )
+            found += (Mute(scope, *row) for row in kept)
+        return found
+
+    async def mute(
+        self, guild_id: int, subject_id: int, actor_id: int, minutes: int | None, scope: Scope = Scope.MEMBER
+    ) -> None:
+        """Have a member, or a role's members, not answered in a server, for some minutes or (None) until that is ended.
+
+        Audited.
+        """
         until = None if minutes is None else self._clock() + minutes * 60
         try:
             async with self._database.transaction() as connection:
-                await _mute(connection, guild_id, member_id, until)
-                detail = {"member_id": member_id, "minutes": minutes}
+                await _mute(connection, guild_id, subject_id, until, scope)
+                detail = {_MUTES[scope][1]: subject_id, "minutes": minutes}
                 await insert_audit(connection, guild_id, actor_id, "mod mute", detail, self._clock())
         finally:
             self._mutes = None
 
-    async def unmute(self, guild_id: int, member_id: int, actor_id: int) -> bool:
-        """Return False when the member wasn't muted."""
-        was = await self.is_muted(guild_id, member_id)
+    async def unmute(self, guild_id: int, subject_id: int, actor_id: int, scope: Scope = Scope.MEMBER) -> bool:
+        """Return False when the member or role wasn't muted."""
+        was = await self.is_muted(guild_id, subject_id)
+        table, column = _MUTES[scope]
         try:
             async with self._database.transaction() as connection:
                 await connection.execute_fetchall(
-                    "DELETE FROM mutes WHERE guild_id = ? AND member_id = ?", (guild_id, member_id)
+                    f"DELETE FROM {table} WHERE guild_id = ? AND {column} = ?", (guild_id, subject_id)
                 )
                 if was:
-                    await insert_audit(
-                        connection, guild_id, actor_id, "mod unmute", {"member_id": member_id}, self._clock()
-                    )
+                    detail = {column: subject_id}
+                    await insert_audit(connection, guild_id, actor_id, "mod unmute", detail, self._clock())
             return was
         finally:
             self._mutes = None
+
+    async def _muted(self) -> dict[tuple[int, int], float]:
+        """Return until when whom isn't to be answered; Discord gives no id to both a member and a role."""
+        if self._mutes is None:
+            found = await self._database.read(
+                "SELECT guild_id, member_id, until FROM mutes"
+                " UNION ALL SELECT guild_id, role_id, until FROM muted_roles"
+            )
+            self._mutes = {(guild, subject): math.inf if until is None else until for guild, subject, until in found}
+        return self._mutes
 
     # ------------------------------------------------------------------ locks
 
@@ -178,9 +217,12 @@ class CaseQueries:
         return [int(row[0]) for row in found]
 
 
-async def _mute(connection: aiosqlite.Connection, guild_id: int, member_id: int, until: float | None) -> None:
+async def _mute(
+    connection: aiosqlite.Connection, guild_id: int, subject_id: int, until: float | None, scope: Scope = Scope.MEMBER
+) -> None:
+    table, column = _MUTES[scope]
     await connection.execute_fetchall(
-        "INSERT OR REPLACE INTO mutes (guild_id, member_id, until) VALUES (?, ?, ?)", (guild_id, member_id, until)
+        f"INSERT OR REPLACE INTO {table} (guild_id, {column}, until) VALUES (?, ?, ?)", (guild_id, subject_id, until)
     )
 
 

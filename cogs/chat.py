@@ -187,7 +187,8 @@ class Chat(commands.Cog):
         )
         try:
             history = await self._histories.until(message)
-            if message.id in self._deleted:  # while the history was read, before there was an answer to stop
+            # While the history was read, before there was an answer to stop.
+            if message.id in self._deleted or await self._is_muted(ask.guild_id, message.author):
                 return None
             server = await self._store.server_settings(ask.guild_id)
             return await self._responder.respond(ask, history, surface, server, notes=notes)
@@ -286,7 +287,7 @@ class Chat(commands.Cog):
                 await tell(interaction, _NOT_YOURS)
             elif action is not Chat.stop and (await self._store.server_settings(reply.ask.guild_id)).paused:
                 await tell(interaction, _PAUSED)
-            elif action is not Chat.stop and await self._store.is_muted(reply.ask.guild_id, interaction.user.id):
+            elif action is not Chat.stop and await self._is_muted(reply.ask.guild_id, interaction.user):
                 await tell(interaction, _MUTED)
             elif action is not Chat.stop and (refused := await self._refused(interaction, reply)) is not None:
                 await tell(interaction, refused)
@@ -294,6 +295,9 @@ class Chat(commands.Cog):
                 self._start(self._do(interaction, reply, action), f"button-{interaction.id}")
         except Exception as error:
             await press(interaction, "a button", error)
+
+    async def _is_muted(self, guild_id: int | None, user: discord.abc.User) -> bool:
+        return await self._store.is_muted(guild_id, user.id, attention.role_ids(user))
 
     async def _refused(self, interaction: Interaction, reply: Reply) -> str | None:
         """Return why whoever presses a button has to wait."""
@@ -324,8 +328,7 @@ class Chat(commands.Cog):
 def _asker(user: discord.abc.User, channel: Any, guild_id: int | None) -> Asker:
     """Return who asks; a thread's questions count for its channel."""
     place: int = channel.parent_id if isinstance(channel, discord.Thread) else channel.id
-    roles = tuple(role.id for role in user.roles) if isinstance(user, discord.Member) else ()
-    return Asker(guild_id or 0, user.id, place, roles)
+    return Asker(guild_id or 0, user.id, place, attention.role_ids(user))
 
 
 _Action = Callable[[Chat, "Interaction", Reply], Awaitable[None]]

@@ -1,4 +1,4 @@
-"""Moderators in control: `/mod queue | mute | unmute | purge | audit`, and `/lock` with `/unlock` for when it burns.
+"""Moderators in control: `/mod queue | mute | unmute | muted | purge | audit`, and `/lock` with `/unlock`.
 
 Discord hides these from members, and the cog checks again. What a lock or a decision does is `bot.cases`'.
 """
@@ -14,13 +14,16 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot import case_ui, checks
+from bot.attention import role_ids
 from bot.confirm import CONFIRM_SECONDS, Confirm
 from bot.error_handler import tell
+from bot.moderation.limits import Scope
 from bot.notices import as_embed
 
 if TYPE_CHECKING:
     from bot.client import EncoreBot
     from bot.records import AuditEntry
+    from bot.store_cases import Mute
 
     Interaction = discord.Interaction[EncoreBot]
 else:
@@ -33,6 +36,7 @@ _CASES_SHOWN = 5  # rows of buttons that a message holds
 _CASE_TEXT = 600  # characters of each: all of a message's embeds together hold 6000
 _MINUTES = {10: "10 minutes", 60: "an hour", 1440: "a day", 10_080: "a week"}
 _LONGEST_MUTE = 525_600  # minutes: a year
+_MUTES_SHOWN = 50
 _MOST_PURGED = 100
 _LOOKED_THROUGH = 1000  # messages of a channel among which the bot's own are looked for
 _MOST_AUDITED, _USUAL_AUDITED = 50, 20
@@ -77,22 +81,39 @@ class Moderation(commands.Cog):
 
     # ------------------------------------------------------------------ members
 
-    @mod.command(description="Answer a member here no more, for some time or until /mod unmute")
-    @app_commands.describe(member="whom I don't answer", minutes="for how long (default: until /mod unmute)")
+    @mod.command(description="Answer a member, or a role's members, here no more")
+    @app_commands.describe(
+        whom="the member or role that I don't answer", minutes="for how long (default: until /mod unmute)"
+    )
     async def mute(
         self,
         interaction: Interaction,
-        member: discord.User,
+        whom: discord.User | discord.Role,
         minutes: app_commands.Range[int, 1, _LONGEST_MUTE] | None = None,
     ) -> None:
         await interaction.response.defer(ephemeral=True)
-        assert interaction.guild_id is not None
-        if member == self.bot.user:
+        guild, actor_id, cases = interaction.guild, interaction.user.id, self.bot.cases
+        assert guild is not None
+        if whom == self.bot.user:
             await tell(interaction, "That is me; /lock or /encore pause silences me.")
             return
-        await self.bot.cases.mute(interaction.guild_id, member.id, interaction.user.id, minutes)
+        if isinstance(whom, discord.Role):
+            if whom.is_default():
+                await tell(interaction, "That is everybody; /lock or /encore pause silences me.")
+                return
+            role_id = whom.id
+
+            async def has_role(member_id: int) -> bool:
+                with contextlib.suppress(discord.HTTPException):  # who left has no role any more
+                    return role_id in role_ids(await guild.fetch_member(member_id))
+                return False
+
+            await cases.mute_role(guild.id, role_id, actor_id, minutes, has_role=has_role)
+        else:
+            await cases.mute(guild.id, whom.id, actor_id, minutes)
         until = "until /mod unmute" if minutes is None else f"for {_duration(minutes)}"
-        await tell(interaction, f"I don't answer {member.mention} here {until}.")
+        told = f"members with {whom.mention}" if isinstance(whom, discord.Role) else whom.mention
+        await tell(interaction, f"I don't answer {told} here {until}.")
 
     @mute.autocomplete("minutes")
     async def complete_minutes(self, interaction: Interaction, current: str) -> list[app_commands.Choice[int]]:
@@ -107,13 +128,25 @@ class Moderation(commands.Cog):
             if current in told or str(value).startswith(current)
         ]
 
-    @mod.command(description="Answer a member here again")
-    @app_commands.describe(member="whom I answer again")
-    async def unmute(self, interaction: Interaction, member: discord.User) -> None:
+    @mod.command(description="Answer a member, or a role's members, here again")
+    @app_commands.describe(whom="the member or role that I answer again")
+    async def unmute(self, interaction: Interaction, whom: discord.User | discord.Role) -> None:
         await interaction.response.defer(ephemeral=True)
         assert interaction.guild_id is not None
-        was = await self.bot.store.unmute(interaction.guild_id, member.id, interaction.user.id)
-        await tell(interaction, f"I answer {member.mention} again." if was else f"{member.mention} isn't muted here.")
+        scope = Scope.ROLE if isinstance(whom, discord.Role) else Scope.MEMBER
+        was = await self.bot.store.unmute(interaction.guild_id, whom.id, interaction.user.id, scope)
+        await tell(interaction, f"I answer {whom.mention} again." if was else f"{whom.mention} isn't muted here.")
+
+    @mod.command(description="Show which members and roles I don't answer here")
+    async def muted(self, interaction: Interaction) -> None:
+        await interaction.response.defer(ephemeral=True)
+        assert interaction.guild_id is not None
+        mutes = await self.bot.store.mutes(interaction.guild_id)
+        lines = [_muted(mute) for mute in mutes[:_MUTES_SHOWN]] or ["Nobody is muted here."]
+        if (more := len(mutes) - _MUTES_SHOWN) > 0:
+            lines.append(f"and {more:,} more")
+        embed = discord.Embed(title="Whom I don't answer", description="\n".join(lines), colour=_COLOUR)
+        await interaction.followup.send(embed=embed, ephemeral=True)
 
     # ------------------------------------------------------------------ purge
 
@@ -214,7 +247,14 @@ def _value(name: str, value: Any) -> str:
         return "yes" if value else "no"
     if name in ("member_id", "member"):
         return f"<@{value}>"
+    if name == "role_id":
+        return f"<@&{value}>"
     return f"<#{value}>" if name == "channel_id" or name.endswith("_channel_id") else str(value)
+
+
+def _muted(mute: Mute) -> str:
+    whom = f"<@&{mute.subject_id}>" if mute.scope is Scope.ROLE else f"<@{mute.subject_id}>"
+    return f"{whom} until {'/mod unmute' if mute.until is None else f'<t:{int(mute.until)}:f>'}"
 
 
 def _duration(minutes: int) -> str:

@@ -1,4 +1,4 @@
-"""Moderators in control: /mod queue, mute, unmute, purge, audit; /lock and /unlock."""
+"""Moderators in control: /mod queue, mute, unmute, muted, purge, audit."""
 
 from __future__ import annotations
 
@@ -9,23 +9,21 @@ from typing import Any
 import discord
 import pytest
 
-from bot.case_ui import LOCKED
 from bot.checks import NotModerator
 from bot.records import CaseSource
-from bot.room import Rooms
 from cogs.moderation import Moderation
 from tests.cogs.commands import (
     assert_hidden,
     assert_refused,
     audit,
     embed_of,
-    fields,
     leaves,
     run,
     show_to_members,
     words,
 )
-from tests.cogs.nights import FakeNightly, choose_mod_room
+from tests.cogs.moderating import told, unanswered
+from tests.cogs.nights import FakeNightly
 from tests.cogs.rating import a_reply, press, said
 from tests.world import World, live_world
 
@@ -38,24 +36,12 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield world
 
 
-async def told(world: World, command: str, **options: Any) -> str:
-    return str((await run(world, command, **options)).content)
-
-
-async def unanswered(world: World, member: Any, text: str = "hello?") -> None:
-    """Have a member talk to the bot, and see that nothing comes of it."""
-    before = len(world.replies("general"))
-    await world.ask(member, "general", text)
-    await world.quiet()
-    assert len(world.replies("general")) == before
-
-
 # ---------------------------------------------------------------------- who may
 
 
 async def test_there_are_these_commands(world: World) -> None:
     assert list(leaves(world.backend.find_command("mod", world.guild.id, type=1))) == [
-        "mod queue", "mod mute", "mod unmute", "mod purge", "mod audit",
+        "mod queue", "mod mute", "mod unmute", "mod muted", "mod purge", "mod audit",
     ]  # fmt: skip
 
 
@@ -74,8 +60,9 @@ async def test_descriptions_are_short_sentences_without_a_full_stop(world: World
     ("command", "options"),
     [
         ("mod queue", {}),
-        ("mod mute", {"member": True}),
-        ("mod unmute", {"member": True}),
+        ("mod mute", {"whom": True}),
+        ("mod unmute", {"whom": True}),
+        ("mod muted", {}),
         ("mod purge", {"count": 1}),
         ("mod audit", {}),
         ("lock", {}),
@@ -84,7 +71,7 @@ async def test_descriptions_are_short_sentences_without_a_full_stop(world: World
 )
 async def test_member_who_was_shown_a_command_is_refused(world: World, command: str, options: dict[str, Any]) -> None:
     show_to_members(world, command.split()[0])
-    given = {**options, "member": world.bob} if "member" in options else options
+    given = {**options, "whom": world.bob} if "whom" in options else options
     await assert_refused(world, await world.slash(world.alice, "general", command, **given))
     assert not (await world.store.server_settings(world.guild.id)).locked
 
@@ -126,43 +113,141 @@ async def test_queue_is_the_servers_own(world: World) -> None:
 
 
 async def test_muted_member_is_not_answered_until_unmuted(world: World) -> None:
-    assert "until /mod unmute" in await told(world, "mod mute", member=world.alice)
+    assert "until /mod unmute" in await told(world, "mod mute", whom=world.alice)
     await unanswered(world, world.alice)
     await world.ask(world.bob, "general", "and me?")
     await world.answered_in("general", 1)
     await world.restart()
     await unanswered(world, world.alice)
-    assert "again" in await told(world, "mod unmute", member=world.alice)
-    assert "isn't muted" in await told(world, "mod unmute", member=world.alice)
+    assert "again" in await told(world, "mod unmute", whom=world.alice)
+    assert "isn't muted" in await told(world, "mod unmute", whom=world.alice)
     await world.ask(world.alice, "general", "thanks")
     await world.answered_in("general", 2)
     assert [action for _, action, _ in await audit(world)] == ["mod unmute", "mod mute"]
 
 
 async def test_mute_lasts_as_long_as_it_was_given(world: World) -> None:
-    assert "for an hour" in await told(world, "mod mute", member=world.alice, minutes=60)
-    assert "for 61 minutes" in await told(world, "mod mute", member=world.alice, minutes=61)
+    assert "for an hour" in await told(world, "mod mute", whom=world.alice, minutes=60)
+    assert "for 61 minutes" in await told(world, "mod mute", whom=world.alice, minutes=61)
     [(until,)] = await world.store._database.read("SELECT until FROM mutes")
     [entry, _] = await world.store.audit(world.guild.id, 10)
     assert until - entry.created_at == pytest.approx(3660, abs=5)
 
 
 async def test_lengths_are_offered_to_moderators(world: World) -> None:
-    offered = await world.autocomplete(world.moderator, "general", "mod mute", "minutes", "", member=world.alice)
+    offered = await world.autocomplete(world.moderator, "general", "mod mute", "minutes", "", whom=world.alice)
     assert [choice["value"] for choice in offered] == [10, 60, 1440, 10_080]
-    offered = await world.autocomplete(world.moderator, "general", "mod mute", "minutes", "45", member=world.alice)
+    offered = await world.autocomplete(world.moderator, "general", "mod mute", "minutes", "45", whom=world.alice)
     assert [choice["name"] for choice in offered] == ["45 minutes"]
     show_to_members(world, "mod")
-    assert await world.autocomplete(world.alice, "general", "mod mute", "minutes", "", member=world.bob) == []
+    assert await world.autocomplete(world.alice, "general", "mod mute", "minutes", "", whom=world.bob) == []
 
 
 async def test_muted_member_makes_no_other_version_with_a_button(world: World) -> None:
     reply = await a_reply(world)
-    await run(world, "mod mute", member=world.alice)
+    await run(world, "mod mute", whom=world.alice)
     result = await press(world, world.alice, reply, "regenerate")
     [answer] = await world.eventually(lambda: result.followups)
     assert answer.content.startswith("A moderator has muted you") and answer.ephemeral
     assert len(world.replies("general")) == 1
+
+
+def with_role(world: World, member: Any, name: str = "Loud") -> Any:
+    """Give a member a new role and return it."""
+    role = world.guild.create_role(name)
+    world.backend.add_member_role(world.guild.id, member.id, role.id)
+    return role
+
+
+async def test_members_with_a_muted_role_are_not_answered_until_it_is_lifted(world: World) -> None:
+    role = with_role(world, world.alice)
+    assert await told(world, "mod mute", whom=role) == (
+        f"I don't answer members with <@&{role.id}> here until /mod unmute."
+    )
+    await unanswered(world, world.alice)
+    assert await world.store._database.read("SELECT 1 FROM replies") == []
+    await world.ask(world.bob, "general", "and me?")
+    await world.answered_in("general", 1)
+    await world.restart()
+    await unanswered(world, world.alice)
+    assert await told(world, "mod unmute", whom=role) == f"I answer <@&{role.id}> again."
+    assert "isn't muted" in await told(world, "mod unmute", whom=role)
+    await world.ask(world.alice, "general", "thanks")
+    await world.answered_in("general", 2)
+    assert await audit(world) == [
+        (world.moderator.id, "mod unmute", {"role_id": role.id}),
+        (world.moderator.id, "mod mute", {"role_id": role.id, "minutes": None}),
+    ]
+
+
+async def test_who_loses_a_muted_role_is_answered(world: World) -> None:
+    role = with_role(world, world.alice)
+    await run(world, "mod mute", whom=role)
+    world.backend.remove_member_role(world.guild.id, world.alice.id, role.id)
+    await a_reply(world)
+
+
+async def test_everybody_is_not_muted_as_a_role(world: World) -> None:
+    everyone = world.guild.roles["@everyone"]
+    assert "That is everybody" in await told(world, "mod mute", whom=everyone)
+    await a_reply(world)
+
+
+async def test_member_with_a_muted_role_presses_no_button(world: World) -> None:
+    reply = await a_reply(world)
+    await run(world, "mod mute", whom=with_role(world, world.alice))
+    result = await press(world, world.alice, reply, "regenerate")
+    [answer] = await world.eventually(lambda: result.followups)
+    assert answer.content.startswith("A moderator has muted you") and answer.ephemeral
+
+
+async def test_muted_members_and_roles_are_listed_with_their_ends(world: World) -> None:
+    assert embed_of(await run(world, "mod muted")).description == "Nobody is muted here."
+    role = with_role(world, world.alice)
+    await run(world, "mod mute", whom=role)
+    await run(world, "mod mute", whom=world.bob, minutes=60)
+    [(until,)] = await world.store._database.read("SELECT until FROM mutes")
+    assert embed_of(await run(world, "mod muted")).description == (
+        f"<@&{role.id}> until /mod unmute\n<@{world.bob.id}> until <t:{int(until)}:f>"
+    )
+    assert f"role id: <@&{role.id}>" in str(embed_of(await run(world, "mod audit")).description)
+
+
+async def test_reply_under_way_is_stopped_when_its_asker_is_muted(tmp_path: Path) -> None:
+    async with live_world(tmp_path, seconds_per_token=0.1) as world:
+        for member in (world.alice, world.bob):
+            await world.ask(member, "general", "tell me a story")
+        await world.eventually(lambda: len(world.replies("general")) == 2)
+        await run(world, "mod mute", whom=world.alice)
+        shown = await world.answered_in("general", 2)
+        stopped = {(await world.reply_shown_by(reply)).ask.member_id: "Stopped." in reply.content for reply in shown}
+        assert stopped == {world.alice.id: True, world.bob.id: False}
+
+
+async def test_reply_under_way_is_stopped_when_a_role_of_its_asker_is_muted(tmp_path: Path) -> None:
+    async with live_world(tmp_path, seconds_per_token=0.1) as world:
+        role = with_role(world, world.alice)
+        for member in (world.alice, world.bob):
+            await world.ask(member, "general", "tell me a story")
+        await world.eventually(lambda: len(world.replies("general")) == 2)
+        await run(world, "mod mute", whom=role)
+        shown = await world.answered_in("general", 2)
+        stopped = {(await world.reply_shown_by(reply)).ask.member_id: "Stopped." in reply.content for reply in shown}
+        assert stopped == {world.alice.id: True, world.bob.id: False}
+
+
+async def test_message_whose_history_is_read_while_its_author_is_muted_is_not_answered(
+    world: World, monkeypatch: Any
+) -> None:
+    histories = world.bot.get_cog("Chat")._histories
+    until = histories.until
+
+    async def muted_meanwhile(message: Any) -> Any:
+        await world.bot.cases.mute(world.guild.id, world.alice.id, world.moderator.id, None)
+        return await until(message)
+
+    monkeypatch.setattr(histories, "until", muted_meanwhile)
+    await unanswered(world, world.alice)
 
 
 # ---------------------------------------------------------------------- purge
@@ -235,7 +320,7 @@ async def test_who_no_longer_moderates_cannot_confirm(world: World) -> None:
 
 async def test_audit_reads_as_who_did_what(world: World) -> None:
     assert embed_of(await run(world, "mod audit")).description == "Nothing was changed here yet."
-    await run(world, "mod mute", member=world.alice, minutes=10)
+    await run(world, "mod mute", whom=world.alice, minutes=10)
     await run(world, "encore pause")
     await run(world, "encore channels add", channel=world.channel("general"))
     lines = (embed_of(await run(world, "mod audit")).description or "").splitlines()
@@ -253,103 +338,3 @@ async def test_long_audit_is_cut_to_what_a_message_holds(world: World) -> None:
     embed = embed_of(await run(world, "mod audit", count=50))
     assert len(embed.description or "") <= 4096
     assert "the others don't fit" in str(embed.footer.text)
-
-
-# ---------------------------------------------------------------------- the lock
-
-
-async def test_lock_silences_the_server_and_freezes_learning_until_unlock(world: World) -> None:
-    await run(world, "encore channels add", channel=world.channel("general"))
-    assert await told(world, "lock") == LOCKED
-    await unanswered(world, world.alice)
-    assert await world.store.learning_frozen()
-    assert "Locked: I answer and post nothing" in str(embed_of(await run(world, "encore status")).description)
-    await world.restart()
-    await unanswered(world, world.alice)
-    assert await told(world, "encore resume") == "This server is locked; /unlock lets me answer again."
-    await unanswered(world, world.alice)
-    assert await told(world, "unlock") == "Unlocked: I answer and post here again. I learn at night again."
-    assert not await world.store.learning_frozen()
-    await world.ask(world.alice, "general", "and now?")
-    await world.answered_in("general", 1)
-    assert await told(world, "unlock") == "This server isn't locked."
-    settings = [detail for _, action, detail in await audit(world) if action == "settings"]
-    assert settings == [
-        {"paused": [True, False], "locked": [True, False]},
-        {"paused": [False, True], "locked": [False, True]},
-    ]
-
-
-async def test_freeze_that_was_there_before_stays_after_unlock(world: World) -> None:
-    await world.store.freeze_learning(True, world.moderator.id)
-    await run(world, "lock")
-    assert "/training unfreeze" in await told(world, "unlock")
-    assert await world.store.learning_frozen()
-
-
-async def test_learning_waits_for_the_last_server_to_unlock(world: World) -> None:
-    await run(world, "lock")
-    await world.bot.cases.lock(world.guild.id + 1, 1)
-    await run(world, "unlock")
-    assert await world.store.learning_frozen()
-    await world.bot.cases.unlock(world.guild.id + 1, 1)
-    assert not await world.store.learning_frozen()
-
-
-async def test_reports_still_reach_the_moderators_while_locked(world: World) -> None:
-    await choose_mod_room(world)
-    reply = await a_reply(world)
-    await run(world, "lock")
-    await run(world, "report", by=world.bob, message=str(reply.id), reason="rude")
-    (shown,) = await world.eventually(lambda: [m for m in world.replies("mod-room") if m.embeds])
-    assert "Reports: 1" in fields(shown)
-
-
-async def test_rating_room_posts_nothing_while_locked(world: World) -> None:
-    await Rooms(world.store).start(world.guild.id, world.channel("general").id, 4, world.moderator.id)
-    await world.store.add_prompts([("Tell me of the sea.", "en")])
-    assert len(await Rooms(world.store).due()) == 1
-    await run(world, "lock")
-    assert await Rooms(world.store).due() == []
-
-
-async def test_reply_under_way_is_stopped_by_the_lock(tmp_path: Path) -> None:
-    async with live_world(tmp_path, seconds_per_token=0.05) as world:
-        await world.ask(world.alice, "general", "tell me a long story " * 30)
-        await world.eventually(lambda: world.replies("general"))
-        await run(world, "lock")
-        (reply,) = await world.answered_in("general", 1)
-        assert str(reply.content).endswith("-# Stopped.")
-
-
-async def test_reply_under_way_is_stopped_when_its_asker_is_muted(tmp_path: Path) -> None:
-    async with live_world(tmp_path, seconds_per_token=0.1) as world:
-        for member in (world.alice, world.bob):
-            await world.ask(member, "general", "tell me a story")
-        await world.eventually(lambda: len(world.replies("general")) == 2)
-        await run(world, "mod mute", member=world.alice)
-        shown = await world.answered_in("general", 2)
-        stopped = {(await world.reply_shown_by(reply)).ask.member_id: "Stopped." in reply.content for reply in shown}
-        assert stopped == {world.alice.id: True, world.bob.id: False}
-
-
-async def test_reply_that_waits_posts_nothing_once_locked(tmp_path: Path) -> None:
-    async with live_world(tmp_path, seconds_per_token=0.5) as world:
-        await world.ask(world.alice, "general", "hello")
-        await world.eventually(lambda: world.responder.running)
-        await run(world, "lock")
-        await world.eventually(lambda: not world.responder.running)
-        assert world.replies("general") == []
-
-
-async def test_reply_that_is_claimed_while_the_lock_comes_posts_nothing(world: World, monkeypatch: Any) -> None:
-    claim = world.store.claim_reply
-
-    async def locked_meanwhile(ask: Any) -> int | None:
-        claimed = await claim(ask)
-        await world.bot.cases.lock(world.guild.id, world.moderator.id)
-        return claimed
-
-    monkeypatch.setattr(world.store, "claim_reply", locked_meanwhile)
-    await unanswered(world, world.alice)
-    await world.eventually(lambda: not world.responder.running)
