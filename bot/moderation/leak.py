@@ -31,6 +31,13 @@ class PromptLeak:
         self._grams = frozenset(letters[start:end] for letters in spellings for start, end in self._stretches(letters))
         if total < _SHORTEST_PROMPT:
             self._grams = frozenset()
+        # A gram covers one whole block of those that begin at each multiple of its size: most texts have none.
+        self._block = (min(map(len, self._grams), default=1) + 1) // 2
+        self._blocks = frozenset(
+            letters[start : start + self._block]
+            for letters in spellings
+            for start in range(len(letters) - self._block + 1)
+        )
 
     def find(self, forms: Forms) -> list[Finding]:
         """Return each stretch in common that is long enough."""
@@ -39,6 +46,7 @@ class PromptLeak:
         found = sorted(
             (read.origins[start], read.origins[end - 1] + 1)
             for read in _readings(forms)
+            if self._is_near(read.text)
             for start, end in self._stretches(read.text)
             if read.text[start:end] in self._grams
         )
@@ -49,6 +57,10 @@ class PromptLeak:
             else:
                 whole.append((start, end))
         return [Finding.at("system prompt", Category.PROMPT, forms, forms.folded, start, end) for start, end in whole]
+
+    def _is_near(self, letters: str) -> bool:
+        starts = range(0, len(letters), self._block)
+        return any(letters[start : start + self._block] in self._blocks for start in starts)
 
     def open_from(self, forms: Forms) -> int | None:
         """Return where the end of the text begins to repeat the prompt, if that may become a leak."""

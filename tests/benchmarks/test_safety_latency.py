@@ -24,4 +24,7 @@ async def test_all_reads_of_a_message_and_its_answer_count() -> None:
     assert len(times.edit) == 6  # every 80 of 300 characters
     assert min(times.question) >= 20  # the classifier reads it
     assert len(times.scores) >= 2 * (1 + 12)  # and each sentence
-    assert sum(times.added) >= sum(times.scores) >= 2 * 13 * 20
+    assert sum(times.work) >= sum(times.scores) >= 2 * 13 * 20
+    around = [question + finish for question, finish in zip(times.question, times.finish, strict=True)]
+    edits = [max(times.edit[:3]), max(times.edit[3:])]
+    assert times.added == [sum(pair) for pair in zip(around, edits, strict=True)]
