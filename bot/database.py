@@ -278,6 +278,7 @@ class Database:
                 for pragmas in (
                     (  # the writer
                         "foreign_keys = ON",
+                        "secure_delete = ON",  # what is deleted is overwritten, not only forgotten
                         f"wal_autocheckpoint = {_LONGEST_LOG_PAGES}",
                         f"journal_size_limit = {_KEPT_LOG_BYTES}",
                     ),
@@ -332,6 +333,15 @@ class Database:
                     await asyncio.shield(self._roll_back())
                     raise
             self._count_transaction()
+
+    async def empty_log(self) -> None:
+        """Fold the write-ahead log into the file and empty it: it holds what was deleted as it was before."""
+        async with self._writing:
+            self._check_open()
+            with explained(self.path):
+                [(busy, *_)] = await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+        if busy:
+            log.warning("another program reads %s, so its log holds what was deleted until Encore stops", self.path)
 
     async def aclose(self) -> None:
         """Close after the transaction under way; safe to call twice."""

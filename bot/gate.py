@@ -99,7 +99,7 @@ class Gate:
         try:
             await self._store.keep_usage(self._limiter.counts_of(asker))
         except StoreError as error:  # it counts until the next restart
-            log.warning("what member %s used is not kept: %s", asker.member_id, error)
+            log.warning("what a member used is not kept: %s", error)
 
     def is_new_case(self, guild_id: int, member_id: int, findings: Sequence[Finding]) -> bool:
         """Return whether moderators should have a case: of one member and kind of finding they do once in a while."""

@@ -142,6 +142,7 @@ class Promotion:
     async def retire(self, of_night: Callable[[str], bool]) -> Retired:
         """Take out of service for good, and off the disk, what the nights made that `of_night` names.
 
+        It is asked "" where an adapter doesn't say its night. Other models' adapters go as well: MODEL may be set back.
         Where one of them answers, the last clean one before it does so from now on, or the base. Good to be done twice.
         """
         async with self._changing:
@@ -170,7 +171,7 @@ class Promotion:
             return Retired(tuple(sorted(stale)), serving, changed, tuple(failures))
 
     def _made_in(self, of_night: Callable[[str], bool]) -> set[str]:
-        return {name for name in self._adapters.names() if of_night(self._adapters.manifest(name).night)}
+        return {name for name, night in self._adapters.nights().items() if of_night(night)}
 
     async def _serve_without(self, stale: set[str]) -> None:
         """Serve the last clean one; where the engine doesn't take it, the base."""

@@ -103,7 +103,7 @@ class Reconciler:
             try:
                 member = await guild.fetch_member(rater_id) if guild is not None else None
             except _FAILURES as error:  # they left
-                log.info("rater %s of server %s can't be looked up (%s)", rater_id, guild_id, error)
+                log.info("a rater of server %s can't be looked up (%s)", guild_id, error)
                 continue
             if member is not None:
                 self._client.dispatch("rater_seen", member)

@@ -158,7 +158,7 @@ class PrivacyQueries:
         """Delete a member's rows and their words in others' prompts, in one transaction; return the counts by table.
 
         None: this deletion's rows are gone already. What is left to do is in `unfinished_deletions` until
-        `finish_deletion`.
+        `finish_deletion`. Afterwards no byte of what was deleted is in the database's files.
         """
         async with self._database.transaction() as connection:
             begun = await connection.execute_fetchall(
@@ -166,7 +166,9 @@ class PrivacyQueries:
                 " RETURNING id",
                 (deletion.id, deletion.member_id, deletion.requested_at),
             )
-            return await self._erase(connection, deletion.member_id) if list(begun) else None
+            gone = await self._erase(connection, deletion.member_id) if list(begun) else None
+        await self._database.empty_log()
+        return gone
 
     async def unfinished_deletions(self, journal: Iterable[Deletion]) -> list[Deletion]:
         """Return those of the journal that this database hasn't finished; after a restore, all since the backup."""

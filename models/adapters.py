@@ -64,6 +64,15 @@ class Adapters:
                 found.append(self._read(path.name))
         return tuple(manifest.name for manifest in sorted(found, key=lambda known: (known.created_at, known.name)))
 
+    def nights(self) -> dict[str, str]:
+        """Return the night of every adapter here, of other models and damaged ones too; "" where nothing says it."""
+        found = {}
+        for path in filter(Path.is_dir, self.folder.iterdir() if self.folder.is_dir() else ()):
+            with contextlib.suppress(AdapterRefused):  # what is being installed or removed, and others' folders
+                manifests.require_name(path.name)
+                found[path.name] = _night_of(path)
+        return found
+
     def manifest(self, name: str) -> Manifest:
         """Return the manifest of an adapter after every file was read and found unchanged. Raises AdapterRefused."""
         manifest = self._read(name)
@@ -318,6 +327,13 @@ class Adapters:
                 yield
         except Timeout:
             raise AdapterRefused("Another Encore is changing the adapters; try again in a minute.") from None
+
+
+def _night_of(adapter: Path) -> str:
+    try:
+        return str(read_json(adapter / MANIFEST)["night"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return ""
 
 
 def _moved(now: Serving, name: str | None) -> Serving:

@@ -51,7 +51,8 @@ def privacy_text(settings: Settings, *, model: str) -> str:
             f"**What I keep:** for {days}, my replies, the ids of the messages and members they answered, the text "
             "that I read for them in the form the model reads, ratings, what you write in my forms, and how much you "
             "asked today. Moderators' changes, reports to them, and messages and answers that a server's filter hid or "
-            f"reported to them are kept for {_days(settings.retention_days_audit)}.",
+            f"reported to them are kept for {_days(settings.retention_days_audit)}. Backups are for whoever runs me to "
+            "delete; when one is put back, what was deleted since is deleted from it again.",
             f"**What I learn from:** {GRANTED if settings.discord_training_permission else LOCKED} {_ROOM} Ratings are "
             "also counted, to choose between versions of me; such counts name nobody.",
             "**What you can do:** /mydata export sends you what I hold of you. /mydata delete removes it, from what "

@@ -68,7 +68,15 @@ async def test_commands_are_for_every_member(world: World) -> None:
 async def test_privacy_says_what_really_holds(world: World) -> None:
     told = embed_of(await answer(world, "privacy")).description
     assert told is not None and len(told) <= 4096
-    for promise in ("I am a bot", "365 days", "teach me nothing", "/mydata delete", "/consent withdraw", "echo"):
+    for promise in (
+        "I am a bot",
+        "365 days",
+        "teach me nothing",
+        "/mydata delete",
+        "/consent withdraw",
+        "echo",
+        "Backups are",
+    ):
         assert promise in told
 
 

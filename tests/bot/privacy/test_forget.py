@@ -18,8 +18,10 @@ from bot.privacy.members import MEMBERS, members_of
 from bot.privacy.retention import Pruned, Retention
 from bot.records import Provenance
 from bot.settings import Settings
+from models.manifest import MANIFEST
 from tests.bot.learning import ended_reply, vote
 from tests.bot.nights import House, house
+from tests.models.adapter_files import damage
 
 MEI, LIN, SAM = 300_000_000_000_000_001, 300_000_000_000_000_002, 300_000_000_000_000_003
 
@@ -111,6 +113,25 @@ async def test_adapter_of_a_night_that_says_not_whose_it_is_goes_too(h: House) -
     night = await night_of(h, SAM)
     shutil.rmtree(h.folder / "nights" / night.id)
     assert (await forgetter(h).delete(MEI)).adapters == (night.adapter,)
+
+
+async def test_adapter_of_another_model_goes_too_for_the_day_when_that_model_is_back(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        stale = await night_of(h, MEI)
+    async with house(tmp_path, model_sha256="e" * 64) as h:
+        assert h.adapters.names() == ()
+        assert (await forgetter(h).delete(MEI)).adapters == (stale.adapter,)
+    async with house(tmp_path) as h:
+        assert h.promotion.serving.adapter is None and h.adapters.names() == ()
+
+
+async def test_damaged_adapter_stands_in_no_deletions_way(h: House) -> None:
+    clean, stale = await night_of(h, SAM), await night_of(h, MEI)
+    assert clean.adapter is not None and stale.adapter is not None
+    damage(h.adapters, clean.adapter)
+    (h.adapters.folder / stale.adapter / MANIFEST).write_text("{")
+    receipt = await forgetter(h).delete(MEI)
+    assert (receipt.adapters, receipt.serving, receipt.failures) == ((stale.adapter,), None, ())
 
 
 async def test_next_scheduled_night_is_due_at_once(tmp_path: Path) -> None:
