@@ -1,15 +1,14 @@
 """A Discord on 127.0.0.1 that speaks only what the fault tests need, to discord.py's real HTTP and gateway code.
 
-Owns messages as members would see them and scripted faults; the gateway is discord_gateway's. Knows one server with
-some text channels and one direct message, and of Discord's limits and permissions only the few that a fault test leans
-on: SimCord checks the rest.
+Owns messages as members would see them; the gateway is discord_gateway's, faults are discord_faults'. Knows one server
+with some text channels and one direct message, and of Discord's limits and permissions only the few that a fault test
+leans on: SimCord checks the rest.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from tests.faults import discord_payloads as payloads
+from tests.faults.discord_faults import Fault, Refused, json_response, scripted_answer
 from tests.faults.discord_gateway import MESSAGE_CONTENT, Gateway
 from tests.faults.discord_payloads import BOT_ID, CHANNEL_ID, CHANNELS, DM_ID, GUILD_ID, MIRA_ID, TOKEN, Json
 
@@ -28,52 +28,12 @@ _MENTION = re.compile(r"<@!?(\d+)>")
 _ROLE_MENTION = re.compile(r"<@&(\d+)>")
 
 
-@dataclass(slots=True)
-class Fault:
-    """What befalls the next `times` requests that match, after the first `skip` of them.
-
-    `when` sees the request's JSON. `status` answers instead of doing what was asked; `cut` breaks the connection
-    without an answer, "before" or "after" doing it; `call` runs at that same moment; `seconds` makes it slow.
-    """
-
-    method: str = ""
-    path: str = ""
-    times: int = 1
-    skip: int = 0
-    when: Callable[[Json], bool] = lambda _: True
-    status: int | None = None
-    code: int = 0
-    retry_after: float = 0.05
-    everywhere: bool = False  # a global 429
-    by_proxy: bool = False  # a 429 or 5xx page from the proxy in front of Discord, not JSON
-    seconds: float = 0.0
-    cut: str = ""
-    call: Callable[[], None] | None = None
-    hits: int = 0
-
-    def matches(self, method: str, path: str, body: Json) -> bool:
-        if self.hits >= self.times or (self.method and self.method != method) or not re.search(self.path, path):
-            return False
-        if not self.when(body):
-            return False
-        if self.skip:
-            self.skip -= 1
-            return False
-        self.hits += 1
-        return True
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
     method: str
     path: str
     body: Json
     status: int
-
-
-class Refused(Exception):
-    def __init__(self, status: int, code: int, message: str) -> None:
-        self.status, self.payload = status, {"code": code, "message": message}
 
 
 class DiscordStub:
@@ -206,7 +166,8 @@ class DiscordStub:
                 if fault.cut:
                     return self._cut(request, path, body)
             if fault.status is not None:
-                return self._refuse(request, path, body, fault)
+                self.requests.append(Request(request.method, path, body, fault.status))
+                return scripted_answer(fault, fault.status)
         try:
             if request.headers.get("Authorization") != f"Bot {self.token}":
                 raise Refused(401, 0, "401: Unauthorized")
@@ -223,25 +184,13 @@ class DiscordStub:
         headers |= {"X-RateLimit-Bucket": bucket, "Via": "1.1 stub"}
         if status == 204:
             return web.Response(status=204, headers=headers)
-        return _json(answer, status=status, headers=headers)
+        return json_response(answer, status=status, headers=headers)
 
     def _cut(self, request: web.Request, path: str, body: Json) -> web.StreamResponse:
         self.requests.append(Request(request.method, path, body, 0))
         if request.transport is not None:
             request.transport.abort()
         return web.Response()
-
-    def _refuse(self, request: web.Request, path: str, body: Json, fault: Fault) -> web.StreamResponse:
-        status = fault.status or 500
-        self.requests.append(Request(request.method, path, body, status))
-        if fault.by_proxy:
-            return web.Response(status=status, text="<html>error</html>", content_type="text/html")
-        if status == 429:
-            scope = "global" if fault.everywhere else "user"
-            headers = {"Via": "1.1 stub", "Retry-After": "1", "X-RateLimit-Scope": scope}
-            limited = {"message": "You are being rate limited.", "retry_after": fault.retry_after}
-            return _json({**limited, "global": fault.everywhere}, status=429, headers=headers)
-        return _json({"code": fault.code, "message": "scripted"}, status=status, headers={"Via": "1.1 stub"})
 
     async def _answer(self, request: web.Request, path: str, body: Json) -> tuple[int, Any]:
         match [request.method, *path.strip("/").split("/")]:
@@ -408,12 +357,6 @@ class DiscordStub:
 
     def posts_by_nonce(self) -> Counter[str]:
         return Counter(str(m["nonce"]) for m in self.said_by_bot())
-
-
-def _json(answer: Any, *, status: int, headers: dict[str, str]) -> web.Response:
-    # discord.py reads JSON only where the type is exactly this, and aiohttp's json_response adds a charset.
-    headers = {**headers, "Content-Type": "application/json"}
-    return web.Response(body=json.dumps(answer).encode(), status=status, headers=headers)
 
 
 @contextlib.contextmanager
