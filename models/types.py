@@ -53,14 +53,13 @@ class Request:
     prompt_token_ids: tuple[int, ...]
     sampling: Sampling
     seed: int
-    stop: tuple[str, ...] = ()
     lane: str = ""
     adapter: str | None = None
     adapter_scale: float = 1.0
 
 
 class FinishReason(StrEnum):
-    END = "end"  # the model ended its turn, or a stop string was met
+    END = "end"  # the model ended its turn
     LENGTH = "length"  # max_new_tokens or the context ran out
     CANCELLED = "cancelled"
 
@@ -121,7 +120,7 @@ class Engine(Protocol):
         ...
 
     def stream(self, request: Request, *, cancel: asyncio.Event) -> AsyncIterator[Piece]:
-        """Generate until the end of the turn, `max_new_tokens`, a stop string or `cancel`.
+        """Generate until the end of the turn, `max_new_tokens` or `cancel`.
 
         A cancelled stream still ends with a piece whose finish reason is CANCELLED. Raises EngineFailed.
         """

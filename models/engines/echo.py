@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from pathlib import Path
 
-from models.engines.pieces import StopStrings
 from models.errors import AdapterGone, AdapterRefused, EngineFailed, PromptTooLong
 from models.spec import ECHO
 from models.tokenizer import ModelTokenizer, prepare
@@ -83,7 +82,6 @@ class EchoEngine:
         if room < 1:
             raise PromptTooLong("The prompt fills the context and leaves no room for an answer; shorten it.")
         budget = min(request.sampling.max_new_tokens, room)
-        stop = StopStrings(request.stop, self._tokenizer.encode_text)
         reason = FinishReason.END
         used = 0
         for sent, piece in enumerate(self._answer(request.prompt_token_ids)):
@@ -96,11 +94,7 @@ class EchoEngine:
                 reason = FinishReason.CANCELLED
                 break
             used += len(piece.token_ids)
-            if (ready := stop.push(piece)) is not None:
-                yield ready
-            if stop.met:
-                break
-        held = stop.flush() or Piece("")
+            yield piece
         finish = Finish(
             reason=reason,
             prompt_tokens=len(request.prompt_token_ids),
@@ -109,7 +103,7 @@ class EchoEngine:
             prompt_milliseconds=0.0,
             completion_milliseconds=used * self.seconds_per_token * 1000,
         )
-        yield Piece(held.text, held.token_ids, held.logprobs, finish)
+        yield Piece("", finish=finish)
 
     async def aclose(self) -> None:
         """End every stream as cancelled."""

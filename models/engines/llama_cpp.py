@@ -128,7 +128,7 @@ class LlamaCppEngine:
         self._tokenizer = tokenizer
 
     async def stream(self, request: Request, *, cancel: asyncio.Event) -> AsyncGenerator[Piece, None]:
-        """Generate until the end of the turn, a limit, a stop string or `cancel`.
+        """Generate until the end of the turn, a limit or `cancel`.
 
         The ids spell the text and include the token that ended the turn. Logprobs are the model's own, before
         temperature and penalties, and NaN for ids that llama.cpp doesn't tell. Closing the generator frees the slot.

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from models.engines.pieces import UNKNOWN_LOGPROB, StopStrings, merged
+from models.engines.pieces import UNKNOWN_LOGPROB, merged
 from models.engines.slots import Slots
 from models.errors import EngineFailed
 from models.types import Finish, FinishReason, Piece, Request
@@ -68,7 +68,6 @@ class Run:
         self._prompt_tokens = len(request.prompt_token_ids)
         self._cancel = cancel
         self._tokenizer = tokenizer
-        self._stop = StopStrings(request.stop, self._spell)
         self._loop = asyncio.get_running_loop()
         self._pieces: deque[Piece] = deque()
         self._wake = asyncio.Event()
@@ -145,14 +144,8 @@ class Run:
         if choice["finish_reason"] is not None:
             self._finish(FinishReason.LENGTH if choice["finish_reason"] == "length" else FinishReason.END)
         elif choice["logprobs"]:
-            piece = self._piece(
-                choice["text"], choice["logprobs"]["content"][-1], self._timings["predicted_n"] - counted
-            )
-            if (ready := self._stop.push(piece)) is not None:
-                self._put(ready)
-            if self._stop.met:
-                self._finish(FinishReason.END)
-                return True
+            count = self._timings["predicted_n"] - counted
+            self._put(self._piece(choice["text"], choice["logprobs"]["content"][-1], count))
         return False
 
     def _piece(self, text: str, last: dict[str, Any], count: int) -> Piece:
@@ -184,8 +177,7 @@ class Run:
             prompt_milliseconds=self._timings.get("prompt_ms", 0.0),
             completion_milliseconds=self._timings.get("predicted_ms", 0.0),
         )
-        held = self._stop.flush() or Piece("")
-        self._put(Piece(held.text, held.token_ids, held.logprobs, finish))
+        self._put(Piece("", finish=finish))
 
     def _put(self, piece: Piece) -> None:
         self._pieces.append(piece)

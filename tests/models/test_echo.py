@@ -25,10 +25,8 @@ def prompt(tokenizer: ModelTokenizer, *contents: str) -> tuple[int, ...]:
     return tuple(tokenizer.render([Turn(Role.SYSTEM, "You are a test."), *turns]))
 
 
-async def answer(
-    engine: EchoEngine, ids: tuple[int, ...], *, max_new_tokens: int = 1000, stop: tuple[str, ...] = (), seed: int = 0
-) -> list[Piece]:
-    request = Request(ids, Sampling(max_new_tokens=max_new_tokens), seed, stop=stop)
+async def answer(engine: EchoEngine, ids: tuple[int, ...], *, max_new_tokens: int = 1000, seed: int = 0) -> list[Piece]:
+    request = Request(ids, Sampling(max_new_tokens=max_new_tokens), seed)
     return [piece async for piece in engine.stream(request, cancel=asyncio.Event())]
 
 
@@ -94,12 +92,6 @@ async def test_prompt_that_fills_the_context_is_refused(tokenizer: ModelTokenize
     ids = prompt(tokenizer, "hello")
     with pytest.raises(PromptTooLong):
         await answer(EchoEngine(tokenizer, context_tokens=len(ids)), ids)
-
-
-async def test_stop_string_ends_the_answer_before_it(tokenizer: ModelTokenizer) -> None:
-    pieces = await answer(EchoEngine(tokenizer), prompt(tokenizer, "one\nBob: two"), stop=("\nBob:",))
-    assert text_of(pieces) == "one"
-    assert reason_of(pieces) is FinishReason.END
 
 
 async def test_answer_that_was_cut_is_carried_on(tokenizer: ModelTokenizer) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from models.engines.echo import echo_tokenizer
 from models.engines.llama_cpp import LlamaCppEngine
 from models.errors import EngineFailed, ModelUnavailable, PromptTooLong
 from models.loading import LoadedModel, load_model
@@ -51,11 +50,10 @@ async def generate(
     sampling: Sampling = LIVELY,
     *,
     seed: int = 1,
-    stop: tuple[str, ...] = (),
     cancel: asyncio.Event | None = None,
 ) -> Piece:
     """Return the whole answer as one piece; checks that it ends with the one finish."""
-    request = Request(tuple(ids), sampling, seed, stop=stop)
+    request = Request(tuple(ids), sampling, seed)
     pieces = [piece async for piece in engine.stream(request, cancel=cancel or asyncio.Event())]
     assert [piece.finish is not None for piece in pieces] == [False] * (len(pieces) - 1) + [True]
     text = "".join(piece.text for piece in pieces)
@@ -152,25 +150,6 @@ async def test_known_prefix_is_not_read_again(engine: LlamaCppEngine) -> None:
     again = await generate(engine)
     assert again.finish is not None
     assert again.finish.cached_tokens == len(PROMPT) - 1
-
-
-async def test_text_and_tokens_from_a_stop_string_on_never_come_out(engine: LlamaCppEngine) -> None:
-    engine.use_tokenizer(echo_tokenizer())
-    whole = await generate(engine)
-    start = next(i for i in range(4, 60) if "\ufffd" not in whole.text[i : i + 3])
-    stop = whole.text[start : start + 3]
-    answer = await generate(engine, stop=(stop,))
-    assert answer.text == whole.text[: whole.text.find(stop)]
-    assert len(answer.token_ids) < len(whole.token_ids)
-    assert reason(answer) is FinishReason.END
-
-
-async def test_text_that_could_begin_a_stop_string_is_not_lost_at_the_length_limit(engine: LlamaCppEngine) -> None:
-    short = replace(LIVELY, max_new_tokens=12)
-    whole = await generate(engine, sampling=short)
-    answer = await generate(engine, sampling=short, stop=(whole.text[-5:] + "never",))
-    assert (answer.text, answer.token_ids) == (whole.text, whole.token_ids)
-    assert reason(answer) is FinishReason.LENGTH
 
 
 async def test_cancel_while_generating_ends_as_cancelled_and_frees_the_slot(tiny_spec: ModelSpec) -> None:
