@@ -45,14 +45,16 @@ if TYPE_CHECKING:
 
     from bot.composition import Learning
     from bot.moderation.findings import Finding
-    from bot.records import Ask
+    from bot.records import Ask, ServerSettings
     from bot.settings import Settings
     from bot.store import Store
     from models.loading import LoadedModel
 
 log = logging.getLogger(__name__)
 
-_RESTRICTABLE = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.Thread
+_RESTRICTABLE = (
+    discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.ForumChannel | discord.Thread
+)
 _MESSAGES_CACHED = 200  # discord.py's own cache; the cogs work on raw events and keep what they need
 
 
@@ -107,10 +109,13 @@ class EncoreBot(commands.Bot):
         if ask.guild_id is not None and self.gate.is_new_case(ask.guild_id, ask.member_id, findings):
             await case_ui.review(self, ask, reply_id, said, findings)
 
-    def audience(self, channel_id: int) -> Audience:
-        """Return whom a channel is for; one that isn't known is for everybody."""
+    def audience(self, channel_id: int, server: ServerSettings) -> Audience:
+        """Return whom a channel is for: adults where Discord restricts it and its server doesn't say otherwise."""
         channel = self.get_channel(channel_id)
-        return Audience.ADULT if isinstance(channel, _RESTRICTABLE) and channel.is_nsfw() else Audience.GENERAL
+        if not isinstance(channel, _RESTRICTABLE) or not channel.is_nsfw():
+            return Audience.GENERAL
+        own = channel.parent_id if isinstance(channel, discord.Thread) else channel_id
+        return Audience.GENERAL if own in server.filter_general_channels else Audience.ADULT
 
     async def setup_hook(self) -> None:
         self.responder.audience_of = self.audience

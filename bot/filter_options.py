@@ -59,7 +59,7 @@ HELP = {
     Category.HATE: "hatred of a group, by the classifier",
     Category.THREAT: "threats, by the classifier",
     Category.OFFENSIVE: "insults and swearing, by the classifier",
-    Category.SEXUAL: "sex, by the classifier",
+    Category.SEXUAL: "sex, by my list and the classifier",
     Category.SELF_HARM: "self-harm, by the classifier",
 }
 

@@ -223,6 +223,7 @@ class ServerSettings:
     filter_lists: list[str] = field(default_factory=list)  # languages of the lists that Encore brings
     filter_sites: list[str] = field(default_factory=list)  # whose links may be shown, beside those that always may
     filter_actions: dict[str, str] = field(default_factory=dict)  # "answers.link" or "messages.link" -> "hide"
+    filter_general_channels: list[int] = field(default_factory=list)  # for everybody, though Discord restricts them
     filter_thresholds: dict[str, float] = field(default_factory=dict)  # category of the classifier -> score
     explain_refusals: bool = True  # say why a message isn't answered
     # "member", "channel", "role:ID" or "channel:ID" -> fields of bot.moderation.limits.Limit

@@ -70,7 +70,7 @@ class Responder:
         self._arms = arms  # None: the base answers everywhere
         self._settings = settings
         self._screening = screening or Screening()
-        self.audience_of: Callable[[int], Audience] = lambda _: Audience.GENERAL  # by channel
+        self.audience_of: Callable[[int, ServerSettings], Audience] = lambda *_: Audience.GENERAL  # by channel
         self.review: Review = nobody_reviews
         self._conversations = Conversations(model.prompts, character=character, most_messages=settings.history_messages)
         self._pacers = Pacers(settings.edit_interval_seconds)
@@ -251,7 +251,7 @@ class Responder:
     ) -> Reply | None:
         answer = Answer(self._model.tokenizer.encode_text)
         system = self._system_prompt(ask, server)
-        policy = await self._screening.policy(server, self.audience_of(ask.channel_id))
+        policy = await self._screening.policy(server, self.audience_of(ask.channel_id, server))
         screen = self._screening.answer(policy, system, question=question, before=before)
         running = self._running[reply_id] = _Running(ask, answer, screen)
         self._idle.clear()

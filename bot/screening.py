@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from bot import text
 from bot.moderation.advice import is_chinese
-from bot.moderation.blocklist import LANGUAGES, Blocklist, built_in
+from bot.moderation.blocklist import LANGUAGES, Blocklist, built_in, explicit
 from bot.moderation.check import check_message
 from bot.moderation.findings import Action, Actions, Audience, Category, Finding, Policy, default_policy
 from bot.moderation.guard import MOST_HELD, Outcome, OutputGuard, Verdict, left_out
@@ -63,8 +63,9 @@ class Screening:
         thresholds = THRESHOLDS | server.filter_thresholds
         return replace(
             policy,
-            messages=_with_actions(policy.messages, server, "messages"),
-            answers=_with_actions(policy.answers, server, "answers"),
+            messages=_with_actions(policy.messages, server, "messages", audience),
+            answers=_with_actions(policy.answers, server, "answers", audience),
+            explicit=explicit(),
             allowed_hosts=policy.allowed_hosts.union(server.filter_sites),
             thresholds=MappingProxyType({Category(kind): v for kind, v in thresholds.items() if kind in _CATEGORIES}),
         )
@@ -228,12 +229,14 @@ def to_review(findings: Iterable[Finding], actions: Actions) -> list[Finding]:
     return [found for found in findings if actions.get(found.category) in (Action.HIDE, Action.QUEUE)]
 
 
-def _with_actions(usual: Actions, server: ServerSettings, side: str) -> Actions:
+def _with_actions(usual: Actions, server: ServerSettings, side: str, audience: Audience) -> Actions:
     own = {}
     for name, action in server.filter_actions.items():
         given, _, category = name.partition(".")
         if given == side and category in _CATEGORIES and action.upper() in Action.__members__:
             own[Category(category)] = Action[action.upper()]
+    if audience is Audience.GENERAL:
+        own.pop(Category.SEXUAL, None)  # hidden where under-18s may read is Discord's rule, no server's choice
     return MappingProxyType({**usual, **own})
 
 

@@ -164,7 +164,7 @@ class Chat(commands.Cog):
         """Return what a server's rules say of a message; what its moderators should see is theirs now."""
         assert self.bot.user is not None
         said = spoken(message, self.bot.user)
-        policy = await self._gate.screening.policy(server, self.bot.audience(ask.channel_id))
+        policy = await self._gate.screening.policy(server, self.bot.audience(ask.channel_id, server))
         reading = await self._gate.read(said, policy)
         if reading.review:
             self._start(self.bot.review(ask, None, said, reading.review), f"review-{message.id}")

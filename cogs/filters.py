@@ -1,4 +1,4 @@
-"""What moderators set about texts and limits: `/filter add | remove | list | test | action | threshold`, `/quota`.
+"""What moderators set about texts and limits: `/filter` and `/quota`.
 
 Discord hides these from members, and the cogs check again. What an entry may be is `bot.filter_options`', what it does
 `bot.screening`'s and `bot.gate`'s. Every answer is for the asker's eyes only; the store audits each change.
@@ -17,7 +17,7 @@ from bot import checks, filter_options
 from bot.error_handler import tell
 from bot.filter_options import DEFAULT, HELP, Kind, Side
 from bot.gate import LIMITS
-from bot.moderation.findings import Action, Category, Finding, Policy
+from bot.moderation.findings import Action, Audience, Category, Finding, Policy
 from bot.screening import THRESHOLDS
 from bot.server_options import OptionError
 
@@ -36,6 +36,17 @@ _FIELD = 1000  # characters; a field holds 1024
 _CHOICES = 25  # Discord's limit
 _LONGEST = 300  # characters of an entry
 _TESTED = 2000
+_EVERYBODY, _AS_DISCORD = "everybody", "discord"
+_AGE_RULES = {
+    _EVERYBODY: "everybody: sexual content is hidden here",
+    _AS_DISCORD: "discord: for adults where Discord marks it as age-restricted (the default)",
+}
+_Aged = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.ForumChannel
+_SEXUAL_RULE = "Where not adults alone read it is always hidden; Discord's age restriction decides that."
+_SEXUAL_TOLD = (
+    "Sexual content in questions and in my answers is hidden as far as I can tell it: by a list of English and Chinese "
+    "words, and by the classifier if SAFETY_MODEL names one that knows it. Hints, other languages and pictures pass."
+)
 _SUBJECTS = {"member": "Each member", "channel": "Each channel"}
 _ACTIONS = {
     Action.IGNORE: "ignore: it passes",
@@ -125,7 +136,7 @@ class Filters(
         settings = await self._settings(interaction)
         policy = await self._policy(interaction, settings)
         embed = discord.Embed(title="Filter", colour=_COLOUR)
-        embed.description = f"This channel is for {'adults' if policy.audience == 'adult' else 'everybody'}."
+        embed.description = f"This channel is for {'adults' if policy.audience is Audience.ADULT else 'everybody'}."
         for kind in Kind:
             entries = kind.entries(settings)
             name = f"{kind.value.capitalize()}s: {len(entries)}"
@@ -164,7 +175,23 @@ class Filters(
             settings = await self._change(interaction, filter_actions=actions)
         policy, kind = await self._policy(interaction, settings), Category(category)
         told = f"messages {_action(policy.messages, kind)}, my answers {_action(policy.answers, kind)}"
-        await tell(interaction, f"Where I find {HELP[kind]} in this channel: {told}.")
+        rule = f" {_SEXUAL_RULE}" if kind is Category.SEXUAL else ""
+        await tell(interaction, f"Where I find {HELP[kind]} in this channel: {told}.{rule}")
+
+    @app_commands.command(description="Say whom a channel is for: sexual content is hidden where not adults alone read")
+    @app_commands.describe(channel="the channel, with its threads", rule="whom it is for")
+    @app_commands.choices(rule=[app_commands.Choice(name=told, value=rule) for rule, told in _AGE_RULES.items()])
+    async def age(self, interaction: Interaction, channel: _Aged, rule: str) -> None:
+        await interaction.response.defer(ephemeral=True)
+        async with self._alone:
+            others = [
+                known for known in (await self._settings(interaction)).filter_general_channels if known != channel.id
+            ]
+            chosen = [*others, channel.id] if rule == _EVERYBODY else others
+            settings = await self._change(interaction, filter_general_channels=chosen)
+        adults = self.bot.audience(channel.id, settings) is Audience.ADULT
+        told = "adults, and sexual content passes unless /filter action says otherwise" if adults else "everybody"
+        await tell(interaction, f"{channel.mention} is for {told}. {'' if adults else _SEXUAL_TOLD}".strip())
 
     @app_commands.command(description="Say from which of the classifier's scores on a category is found")
     @app_commands.describe(category="what the classifier looks for", value="0.05 (finds most) to 1; empty: the default")
@@ -182,7 +209,7 @@ class Filters(
 
     async def _policy(self, interaction: discord.Interaction[Any], settings: ServerSettings) -> Policy:
         assert interaction.channel_id is not None
-        return await self.bot.gate.screening.policy(settings, self.bot.audience(interaction.channel_id))
+        return await self.bot.gate.screening.policy(settings, self.bot.audience(interaction.channel_id, settings))
 
 
 @app_commands.guild_only()

@@ -64,9 +64,13 @@ class _Entry:
 
 
 class Blocklist:
-    """Entries by which texts are searched; does not change. Raises ValueError for an entry that can't be used."""
+    """Entries by which texts are searched; does not change. Raises ValueError for an entry that can't be used.
 
-    def __init__(self, entries: Iterable[str]) -> None:
+    What is found is of `category`.
+    """
+
+    def __init__(self, entries: Iterable[str], category: Category = Category.WORD) -> None:
+        self._category = category
         self.entries = tuple(dict.fromkeys(entry.strip() for entry in entries))
         self._words: defaultdict[str | None, list[_Entry]] = defaultdict(list)
         self._phrases: defaultdict[str | None, list[_Entry]] = defaultdict(list)
@@ -103,7 +107,7 @@ class Blocklist:
         if _HAS_SPACELESS.search(text):
             hits |= set(self._in_spaceless(forms))
         return [
-            Finding.at("word", Category.WORD, forms, forms.folded, start, end, written)
+            Finding.at("word", self._category, forms, forms.folded, start, end, written)
             for start, end, written in sorted(hits)
         ]
 
@@ -222,6 +226,12 @@ def _built_in(language: str) -> tuple[str, ...]:
     if language not in LANGUAGES:
         raise ValueError(f"There is no list of words for {language!r}; choose of {', '.join(LANGUAGES)}.")
     return tuple((_DATA / f"words_{language}.txt").read_text("utf-8").splitlines())
+
+
+@cache
+def explicit() -> Blocklist:
+    """Return Encore's list of sexual words, English and Chinese, which channels for everybody are kept free of."""
+    return Blocklist((_DATA / "explicit.txt").read_text("utf-8").splitlines(), Category.SEXUAL)
 
 
 @lru_cache(maxsize=1 << 14)

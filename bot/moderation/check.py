@@ -37,6 +37,8 @@ def _shared(forms: Forms, policy: Policy, categories: frozenset[Category]) -> li
         found += advice.find(forms)
     if policy.words and Category.WORD in categories:
         found += policy.words.find(forms)
+    if policy.explicit and Category.SEXUAL in categories:
+        found += policy.explicit.find(forms)
     if policy.patterns and Category.PATTERN in categories:
         found += policy.patterns.find(forms)
     return found

@@ -31,7 +31,7 @@ class Category(StrEnum):
     INJECTION = "injection"  # tries to talk the model out of its role
     ADVICE = "advice"  # medical, legal or financial
     CRISIS = "crisis"  # a member may be about to harm themselves
-    # What a classifier of models/safety.py says, by the names it has there.
+    # What a classifier of models/safety.py says, by the names it has there; of sexual content a list says so, too.
     HATE = "hate"
     THREAT = "threat"
     OFFENSIVE = "offensive"
@@ -125,6 +125,7 @@ class Policy:
     answers: Actions = field(default_factory=lambda: _ANSWERS)
     words: Blocklist | None = None
     patterns: Patterns | None = None
+    explicit: Blocklist | None = None  # finds sexual content
     allowed_hosts: frozenset[str] = frozenset({"discord.com", "wikipedia.org"})
     prompt_overlap: int = 48
     thresholds: Mapping[Category, float] = field(default_factory=lambda: MappingProxyType({}))

@@ -31,6 +31,7 @@ _WHY: dict[str, tuple[str, str]] = {
     Category.SECRET: ("it looked like a password or key", "其中疑似含有密码或密钥"),
     Category.LINK: ("it links to a site that is not allowed here", "其中的链接指向本服务器不允许的网站"),
     Category.DOMAIN: ("it names a site that is not allowed here", "其中提到本服务器不允许的网站"),
+    Category.SEXUAL: ("sexual content is for age-restricted channels alone", "涉及性的内容只能出现在有年龄限制的频道"),
 }
 _OTHERWISE = ("this server's rules do not allow it", "本服务器的规则不允许")
 
@@ -125,8 +126,9 @@ class OutputGuard:
             places.append(links.open_from(forms))
         if Category.PROMPT in self._hides:
             places.append(self._leak.open_from(forms))
-        if self._policy.words and Category.WORD in self._hides:
-            places.append(self._policy.words.open_from(forms))
+        for words, category in ((self._policy.words, Category.WORD), (self._policy.explicit, Category.SEXUAL)):
+            if words and category in self._hides:
+                places.append(words.open_from(forms))
         origins = [
             forms.folded.origins[place] for place in places if place is not None and place < len(forms.folded.text)
         ]

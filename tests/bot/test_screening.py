@@ -191,7 +191,9 @@ async def test_what_two_replies_spell_together_is_hidden_too(here: Talk) -> None
 
 
 async def test_adults_among_themselves_may_hear_listed_words(here: Talk) -> None:
-    here.responder.audience_of = lambda channel_id: Audience.ADULT if channel_id == CHANNEL else Audience.GENERAL
+    here.responder.audience_of = lambda channel_id, server: (
+        Audience.ADULT if channel_id == CHANNEL else Audience.GENERAL
+    )
     screen = Screen()
     await here.hears("Well, darn.", screen)
     assert screen.text == "Well, darn."

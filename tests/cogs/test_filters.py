@@ -23,6 +23,7 @@ COMMANDS: list[tuple[str, dict[str, Any]]] = [
     ("filter list", {}),
     ("filter test", {"text": "hello"}),
     ("filter action", {"category": "word", "action": "ignore"}),
+    ("filter age", {"channel": "general", "rule": "everybody"}),
     ("filter threshold", {"category": "hate", "value": 0.9}),
     ("quota show", {}),
     ("quota set", {"limit": "messages_per_day", "value": "5"}),
@@ -64,7 +65,8 @@ async def test_commands_are_hidden_from_members(world: World, group: str) -> Non
 @pytest.mark.parametrize(("command", "options"), COMMANDS, ids=[name for name, _ in COMMANDS])
 async def test_members_who_see_a_command_are_still_refused(world: World, command: str, options: dict[str, Any]) -> None:
     show_to_members(world, command.split()[0])
-    await assert_refused(world, await world.slash(world.alice, "general", command, **options))
+    given = {name: world.general if name == "channel" else value for name, value in options.items()}
+    await assert_refused(world, await world.slash(world.alice, "general", command, **given))
     assert await settings(world) == ServerSettings()
 
 

@@ -5,7 +5,8 @@ import time
 import pytest
 
 from benchmarks.safety_text import caught_by
-from bot.moderation.blocklist import LANGUAGES, LONGEST_ENTRY, Blocklist, built_in
+from bot.moderation.blocklist import LANGUAGES, LONGEST_ENTRY, Blocklist, built_in, explicit
+from bot.moderation.findings import Category
 from bot.moderation.normalise import Forms
 
 
@@ -123,6 +124,18 @@ def test_long_runs_of_single_letters_take_no_time() -> None:
         blocklist.find(Forms(text))
         blocklist.open_from(Forms(text))
     assert time.process_time() - started < 1.0
+
+
+def test_every_sexual_word_is_found_as_such() -> None:
+    for entry in explicit().entries:
+        assert {finding.category for finding in explicit().find(Forms(f"the {entry} here"))} == {Category.SEXUAL}, entry
+
+
+@pytest.mark.parametrize(
+    "text", ["Middlesex and Essex", "the pornographer's trial", "cock-a-doodle-doo", "a cream pie", "strap on a helmet"]
+)
+def test_what_only_looks_like_a_sexual_word_passes(text: str) -> None:
+    assert explicit().find(Forms(text)) == []
 
 
 def test_the_built_in_lists_are_caught_in_every_disguise() -> None:
