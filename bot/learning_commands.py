@@ -13,11 +13,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bot import night_cards
 from bot.commands import tell, until_stopped
 from bot.console import ModelProgress, NightBar
 from bot.errors import AdapterChangeRefused, StartError, StoreBusy
 from bot.learning_records import Cause, Night, NightOutcome, NightState
-from bot.night_cards import left_out
 from models.learning.words import wanted
 
 if TYPE_CHECKING:
@@ -25,21 +25,33 @@ if TYPE_CHECKING:
     from bot.settings import Settings
     from bot.store import Store
     from models.adapters import Serving
+    from models.arms import CanaryVerdict
 
 _OPERATOR = 0  # the actor of what is done at the terminal
 
 
 def night(options: argparse.Namespace, settings: Settings) -> int:
-    """Run one night; 0 when it came to an end, promoted or not, or was stopped in order, 1 when it failed."""
+    """Run one night; 0 when it came to an end, promoted or not, or was stopped in order, 1 when it failed.
+
+    Moderators get its card, and that of a canary that it ended, when Encore runs again.
+    """
     ended: list[Night] = []
 
     async def work() -> None:
         async with open_learning(settings, "/training run") as learning:
+            untold = learning.nightly.untold
+
+            async def canary_ended(verdict: CanaryVerdict) -> None:
+                await untold.add(verdict)
+                if (card := night_cards.canary_ended(verdict)) is not None:
+                    print(f"{card.title}. {card.text}")
+
             with NightBar() as bar:
-                ended.append(await learning.nightly.run(Cause.COMMAND, bar.report))
+                ended.append(await learning.nightly.run(Cause.COMMAND, bar.report, on_canary=canary_ended))
             _tell_night(ended[0], learning.nightly.report(ended[0]))
             if ended[0].outcome is NightOutcome.PROMOTED:
                 print(_serves((await learning.nightly.status()).serving))
+            await untold.add(ended[0])
 
     until_stopped(work())
     if not ended:
@@ -134,7 +146,7 @@ def _serves(serving: Serving) -> str:
 def _tell_night(ended: Night, report: Path | None) -> None:
     outcome = ended.outcome.value if ended.outcome else ended.state.value
     print(f"Night {ended.id}: {outcome}.")
-    for sentence in (*ended.sentences, *ended.warnings, *left_out(ended, named=False)):
+    for sentence in (*ended.sentences, *ended.warnings, *night_cards.left_out(ended, named=False)):
         print(f"- {sentence}")
     if more := wanted(ended.more_ratings_needed, trained=ended.has_trained):
         print(f"- {more}")

@@ -17,13 +17,13 @@ from bot.errors import EncoreError, NightRefused, NightRunning
 from bot.learning_records import Cause
 from bot.morning_card import morning_card
 from bot.notices import LiveStatus
+from models.arms import CanaryVerdict
 
 if TYPE_CHECKING:
     from bot.learning_records import Night, NightProgress
     from bot.night_work import OnProgress
     from bot.nightly import Nightly
     from bot.notices import Notices
-    from models.arms import CanaryVerdict
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,8 @@ class NightShift:
         )
 
     async def keep_time(self) -> None:
-        """Take up what the last process left, then run nights as they are due."""
+        """Tell what a command did meanwhile, take up what the last process left, then run nights as they are due."""
+        await self._guarded(self._tell_untold())
         await self._guarded(self._shown(self._nightly.resume_unfinished))
         while True:
             await self._sleep(_CLOCK_SECONDS)
@@ -85,6 +86,15 @@ class NightShift:
         while True:
             await self._sleep(_CANARY_SECONDS)
             await self._guarded(self._watch())
+
+    async def _tell_untold(self) -> None:
+        channels = await self._notices.channels()
+        while (of := await self._nightly.untold.first()) is not None:
+            if isinstance(of, CanaryVerdict):
+                await self._tell_of_canary(of)
+            else:
+                await self._report(of, channels)
+            await self._nightly.untold.told()
 
     async def _learn_if_due(self) -> None:
         if not await self._nightly.due():

@@ -23,6 +23,7 @@ from bot import night_clock
 from bot.errors import NightRefused, NightRunning
 from bot.learning_records import Cause, Night, NightOutcome, NightProgress, NightState
 from bot.night_work import MOST_ATTEMPTS, NightWork, OnProgress
+from bot.untold import Untold
 from models.arms import CanaryVerdict
 from models.errors import ModelError
 
@@ -64,7 +65,10 @@ class Compared:
 
 
 class Nightly:
-    """One for a data folder; built by `bot.composition`, reached as `bot.nightly`."""
+    """One for a data folder; built by `bot.composition`, reached as `bot.nightly`.
+
+    A command leaves in `untold` what the bot's moderators are to read when it runs again.
+    """
 
     def __init__(
         self,
@@ -85,6 +89,7 @@ class Nightly:
         self._timezone = timezone
         self._jitter = (draw or random.Random()).uniform(0, _JITTER_SECONDS)
         self._opened_at = clock()
+        self.untold = Untold(store)
 
     # ------------------------------------------------------------------ nights
 

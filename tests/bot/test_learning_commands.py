@@ -17,10 +17,12 @@ import pytest
 
 from bot import composition, learning_commands
 from bot.__main__ import main
-from bot.learning_records import NightProgress
+from bot.learning_records import Night, NightOutcome, NightProgress
 from bot.settings import Settings, variable
 from bot.store import Store
+from bot.untold import Untold
 from models.adapters import Adapters
+from models.arms import CanaryVerdict, Decision
 from models.fetch import sha256_of
 from tests.bot import fake_night
 from tests.models.adapter_files import stage
@@ -137,6 +139,32 @@ def test_night_that_promotes_nothing_says_why(
     Path("mode").write_text(mode)
     assert main(["night"]) == code
     assert told in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("job")
+def test_canary_that_a_night_ends_is_told_here_and_left_for_the_moderators_with_the_night(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapters = _install(folder, "a")
+    staged = stage(folder / "staged-b", "b", base_sha256=sha256_of(folder / "tiny.gguf"))
+    adapters.promote(adapters.install(staged), share=0.5, since=1.0)
+    Path("mode").write_text("reject")
+    assert main(["night"]) == 0
+    told = "The canary was rolled back. It was not heard enough to stay: members have rated 0 of its conversations"
+    assert told in capsys.readouterr().out
+
+    async def left() -> list[Night | CanaryVerdict]:
+        async with await Store.open(folder / "data" / "encore.sqlite3") as store:
+            untold, found = Untold(store), []
+            while (of := await untold.first()) is not None:
+                found.append(of)
+                await untold.told()
+            return found
+
+    verdict, night = asyncio.run(left())
+    assert isinstance(verdict, CanaryVerdict) and verdict.decision is Decision.ROLL_BACK
+    assert isinstance(night, Night) and night.outcome is NightOutcome.REJECTED
+    assert asyncio.run(left()) == []
 
 
 @pytest.mark.usefixtures("job")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,17 @@ def verdict(decision: Decision) -> CanaryVerdict:
     return CanaryVerdict(decision, 0.95, 1.2, (0.4, 0.6), (30, 31), "40 % good against 60 %.")
 
 
+@dataclass
+class FakeUntold:
+    queue: list[Night | CanaryVerdict] = field(default_factory=list)
+
+    async def first(self) -> Night | CanaryVerdict | None:
+        return self.queue[0] if self.queue else None
+
+    async def told(self) -> None:
+        self.queue.pop(0)
+
+
 class FakeNightly:
     """A night runs until the test ends it: `tell` gives its progress, `end` its row."""
 
@@ -75,6 +86,7 @@ class FakeNightly:
         self.warnings: tuple[str, ...] = ()
         self.is_due = False
         self.left: Night | None = None  # what resume_unfinished ends with
+        self.untold = FakeUntold()
         self.verdict: CanaryVerdict | None = None
         self.refusal: Exception | None = None
         self.begun: list[tuple[Cause, int | None]] = []

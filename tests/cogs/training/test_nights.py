@@ -213,6 +213,22 @@ async def test_night_that_the_last_process_left_is_reported_at_the_start(
     assert await titles(world, "mod-room") == ["Night 2026-11-24: it failed, so nothing changes"]
 
 
+async def test_what_the_terminal_did_meanwhile_is_told_once_at_the_start(world: World, nightly: FakeNightly) -> None:
+    await choose_mod_room(world)
+    nightly.untold.queue += [verdict(Decision.ROLL_BACK), night()]
+    await world.restart()
+    await world.eventually(lambda: not nightly.untold.queue)
+    await world.restart()
+    nightly.left = night("2026-11-25")
+    await world.restart()
+    await world.eventually(lambda: len(world.replies("mod-room")) == 3)
+    assert await titles(world, "mod-room") == [
+        "The canary was rolled back",
+        "Night 2026-11-24: I learned something, and it is better",
+        "Night 2026-11-25: I learned something, and it is better",
+    ]
+
+
 async def test_status_message_of_the_last_process_is_taken_over(world: World, nightly: FakeNightly) -> None:
     await choose_mod_room(world)
     await begin(world, nightly)
