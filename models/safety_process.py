@@ -21,6 +21,7 @@ from typing import Any, Protocol, Self
 
 from models.safety import Category, SafetyClassifier, Scores
 from models.safety_embedded import load_classifier
+from models.safety_spec import resolve
 
 log = logging.getLogger(__name__)
 
@@ -44,22 +45,18 @@ class TextClassifier(Protocol):
 
 @asynccontextmanager
 async def open_classifier(model: str) -> AsyncIterator[TextClassifier]:
-    """Open what SAFETY_MODEL names: `embedded`, or a transformers classifier's folder or repository."""
+    """Open what SAFETY_MODEL names: `embedded`, or a transformers classifier's folder or repository.
+
+    Raises WrongModel where it names neither.
+    """
+    spec = await asyncio.to_thread(resolve, model)
     embedded = await asyncio.to_thread(load_classifier)
-    if model == "embedded":
+    named = spec.folder or spec.repository
+    if named is None:
         yield _InProcess(embedded)
         return
-    async with ProcessClassifier(await asyncio.to_thread(_place, model), embedded) as classifier:
+    async with ProcessClassifier(str(named), embedded) as classifier:
         yield classifier
-
-
-def _place(model: str) -> str:
-    """Return the folder that a setting names, in full, or the repository as it is."""
-    with contextlib.suppress(RuntimeError):  # "~nobody"
-        folder = Path(model).expanduser()
-        if folder.is_dir():
-            return str(folder.resolve())
-    return model
 
 
 class _InProcess:

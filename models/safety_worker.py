@@ -50,19 +50,31 @@ def categories_of(labels: Mapping[int, str]) -> dict[int, Category]:
     return found
 
 
+def categories_in(config: Mapping[str, Any]) -> dict[int, Category]:
+    """Return what `categories_of` does, of a model's config.json.
+
+    Raises ValueError for what is no text classifier: transformers would give it a head of random weights.
+    """
+    architectures = [str(name) for name in config.get("architectures") or ()]
+    if not any(name.endswith("ForSequenceClassification") for name in architectures):
+        raise ValueError(f"it is no text classifier ({', '.join(architectures) or 'it names no architecture'})")
+    labels = config.get("id2label") or _UNNAMED  # left out where nobody named them
+    return categories_of({int(place): str(label) for place, label in labels.items()})
+
+
 class _Worker:
     def __init__(self, model: str) -> None:
         import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
         torch.set_num_threads(1)
         self._torch = torch
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+        self.categories = categories_in({"architectures": config.architectures, "id2label": config.id2label})
         self._tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         self._model = AutoModelForSequenceClassification.from_pretrained(
             model, use_safetensors=True, trust_remote_code=False
         ).eval()
-        config = self._model.config
-        self.categories = categories_of({int(place): label for place, label in config.id2label.items()})
         # Labels that can be true together are said to be; where only unsafe ones are named, they can be as well.
         self._together = config.problem_type == "multi_label_classification" or len(self.categories) == len(
             config.id2label

@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from models.safety import Category, Scores
 from models.safety_embedded import load_classifier
 from models.safety_process import ProcessClassifier, open_classifier
 from models.safety_worker import categories_of, category_of
+from tests.models.tiny_classifier import write_tiny_classifier
 
 _STOOD_IN: Scores = {Category.OFFENSIVE: 0.125}
 # Answers as the worker does, with the number of texts of a batch as the score, and with its own id in a file.
@@ -46,27 +46,6 @@ def _fake(folder: Path, *, first_pause: float = 0.01) -> ProcessClassifier:
 
 def _starts(folder: Path) -> list[int]:
     return [int(line) for line in (folder / "starts").read_text().split()] if (folder / "starts").exists() else []
-
-
-def _tiny(folder: Path, labels: Sequence[str], *, safe: bool = True, problem: str | None = None) -> str:
-    """Write a random BERT of 4,000 weights with its vocabulary; `safe` is whether as safetensors."""
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
-
-    torch.manual_seed(0)
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij", "you", "are", "kind", "bad", "你", "坏"]
-    (folder / "vocab.txt").write_text("\n".join(words), "utf-8")
-    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        max_position_embeddings=32, id2label=dict(enumerate(labels)), problem_type=problem,
-    )  # fmt: skip
-    model = BertForSequenceClassification(config)
-    model.save_pretrained(folder)
-    if not safe:
-        (folder / "model.safetensors").unlink()
-        torch.save(model.state_dict(), folder / "pytorch_model.bin")
-    return str(folder)
 
 
 async def _ready(classifier: ProcessClassifier) -> None:
@@ -105,7 +84,9 @@ def test_the_second_of_two_unnamed_labels_is_the_offensive_one_and_labels_withou
 
 
 async def test_a_transformers_classifier_scores_by_category_in_a_process_of_its_own(tmp_path: Path) -> None:
-    async with ProcessClassifier(_tiny(tmp_path, ["normal", "offensive", "hate"]), _StandIn()) as classifier:
+    async with ProcessClassifier(
+        write_tiny_classifier(tmp_path, ["normal", "offensive", "hate"]), _StandIn()
+    ) as classifier:
         assert await classifier.scores("you are kind") == _STOOD_IN  # it is still starting
         await _ready(classifier)
         found = await asyncio.gather(*(classifier.scores(text) for text in ("you are bad", "你坏", "a " * 500, "")))
@@ -115,7 +96,7 @@ async def test_a_transformers_classifier_scores_by_category_in_a_process_of_its_
 
 
 async def test_labels_that_are_true_together_each_have_their_own_score(tmp_path: Path) -> None:
-    model = _tiny(tmp_path, ["toxic", "insult", "threat"], problem="multi_label_classification")
+    model = write_tiny_classifier(tmp_path, ["toxic", "insult", "threat"], problem="multi_label_classification")
     async with ProcessClassifier(model, _StandIn()) as classifier:
         await _ready(classifier)
         scores = await classifier.scores("you are bad")
@@ -126,7 +107,7 @@ async def test_labels_that_are_true_together_each_have_their_own_score(tmp_path:
 async def test_weights_that_are_pickles_are_refused_and_the_stand_in_scores(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = _tiny(tmp_path, ["normal", "offensive"], safe=False)
+    model = write_tiny_classifier(tmp_path, ["normal", "offensive"], safe=False)
     async with ProcessClassifier(model, _StandIn(), first_pause=60) as classifier:
         await classifier.scores("you are bad")
         async with asyncio.timeout(60):
@@ -135,6 +116,20 @@ async def test_weights_that_are_pickles_are_refused_and_the_stand_in_scores(
         assert await classifier.scores("you are bad") == _STOOD_IN
     assert "Encore's own classifier stands in" in caplog.text
     assert "safetensors" in caplog.text
+
+
+async def test_model_that_is_no_classifier_does_not_score_by_chance(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = write_tiny_classifier(tmp_path, ["LABEL_0", "LABEL_1"])
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"architectures": ["BertForMaskedLM"]}))
+    async with ProcessClassifier(model, _StandIn(), first_pause=60) as classifier:
+        await classifier.scores("you are bad")
+        async with asyncio.timeout(60):
+            while "doesn't answer" not in caplog.text:
+                await asyncio.sleep(0.05)
+    assert "it is no text classifier (BertForMaskedLM)" in caplog.text
 
 
 async def test_texts_that_wait_are_asked_together(tmp_path: Path) -> None:
@@ -148,7 +143,7 @@ async def test_the_setting_opens_encores_own_classifier_or_the_operators(tmp_pat
     own = load_classifier().scores("I really can't stand immigrants.")
     async with open_classifier("embedded") as classifier:
         assert await classifier.scores("I really can't stand immigrants.") == own
-    async with open_classifier(_tiny(tmp_path, ["LABEL_0", "LABEL_1"])) as classifier:
+    async with open_classifier(write_tiny_classifier(tmp_path, ["LABEL_0", "LABEL_1"])) as classifier:
         assert isinstance(classifier, ProcessClassifier)
         assert await classifier.scores("I really can't stand immigrants.") == own  # it is still starting
         await _ready(classifier)
