@@ -40,19 +40,22 @@ _LOCK = "lock"
 _QUOTED = 1000  # characters
 _LABELS = {
     Decision.DISMISS: "Dismiss",
-    Decision.DELETE: "Delete the reply",
+    Decision.DELETE: "Delete it",
     Decision.MUTE: "Mute member for me",
     Decision.BAN: "Ban from voting",
     Decision.UNLEARN: "Never learn from this",
 }
 _DONE = {
     Decision.DISMISS: "The case is dismissed.",
-    Decision.DELETE: "The reply's messages are deleted.",
+    Decision.DELETE: "It is deleted.",
     Decision.MUTE: "I don't answer this member here any more; /mod unmute ends that.",
     Decision.BAN: "This member's votes here count for nothing in the nights to come; /raters unban ends that.",
     Decision.UNLEARN: "No night to come learns from this reply. What earlier nights learned from it stays until one of "
     "their successors is promoted; /training rollback takes it away at once.",
 }
+_OF_MESSAGE = "No night to come learns from the replies that answered this message, or read it until now."
+_TRY_AGAIN = "Discord didn't let me delete all of it; please try again in a moment."
+_MAY_NOT = "I lack Manage Messages in <#{}>, so I can't delete what a member wrote; grant it, or delete it by its link."
 
 
 async def show(bot: EncoreBot, case_id: int) -> None:
@@ -71,7 +74,9 @@ async def review(bot: EncoreBot, ask: Ask, reply_id: int | None, said: str, find
     quote = f"Found in {whose}: {names}\n{said}"[:_QUOTED]
     source = CaseSource.FILTER
     try:
-        case_id = await bot.store.open_case(ask.guild_id, source, ask.channel_id, message_id, ask.member_id, quote)
+        case_id = await bot.store.open_case(
+            ask.guild_id, source, ask.channel_id, message_id, ask.member_id, quote, reply_id
+        )
         await show(bot, case_id)
     except StoreError as error:
         log.warning("what the filter found in server %s is no case: %s", ask.guild_id, error)
@@ -165,10 +170,11 @@ class CaseButton(
         self, interaction: discord.Interaction[Any], bot: EncoreBot, case: Case, decision: Decision
     ) -> None:
         # Before the case is closed: cut short in between, it stays open and can be decided again.
-        if decision is Decision.DELETE and not await _delete_reply(bot, case):
-            await tell(interaction, "Discord didn't let me delete all of it; please try again in a moment.")
+        if decision is Decision.DELETE and (failure := await _delete(bot, case)) is not None:
+            await tell(interaction, failure)
             return
-        told = _DONE[decision]
+        of_message = decision is Decision.UNLEARN and case.reply_id is None
+        told = _OF_MESSAGE if of_message else _DONE[decision]
         if not await bot.cases.decide(case, decision, interaction.user.id):
             now = await bot.store.case(case.id)
             told = f"This case is closed already. {decided(now)}" if now is not None else UNKNOWN_CASE
@@ -193,20 +199,21 @@ async def _clear(interaction: discord.Interaction[Any]) -> None:
         await notices.edit(card, Card("This case is gone", UNKNOWN_CASE))
 
 
-async def _delete_reply(bot: EncoreBot, case: Case) -> bool:
-    """Delete the messages of a case's reply; return whether all are gone."""
+async def _delete(bot: EncoreBot, case: Case) -> str | None:
+    """Delete a case's reply, or the message that it is of; return why not all is gone."""
     reply = await bot.store.reply(case.reply_id) if case.reply_id is not None else None
-    if reply is None:
-        return True
-    bot.responder.stop(reply.id)
-    channel = bot.get_partial_messageable(reply.ask.channel_id, guild_id=reply.ask.guild_id)
-    gone = True
-    for message_id in reply.message_ids:
+    if reply is not None:
+        bot.responder.stop(reply.id)
+    message_ids = reply.message_ids if reply is not None else tuple(filter(None, [case.message_id]))
+    channel = bot.get_partial_messageable(case.channel_id, guild_id=case.guild_id)
+    failure = None
+    for message_id in message_ids:
         try:
             await channel.get_partial_message(message_id).delete()
         except discord.NotFound:
             continue
         except discord.HTTPException as error:
             log.warning("case %s: message %s is not deleted: %s", case.id, message_id, error)
-            gone = False
-    return gone
+            may_not = isinstance(error, discord.Forbidden) and reply is None
+            failure = _MAY_NOT.format(case.channel_id) if may_not else _TRY_AGAIN
+    return failure

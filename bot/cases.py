@@ -32,12 +32,13 @@ _WHAT = {
     CaseSource.AUTOMOD: "AutoMod acted on a message to me",
     CaseSource.FILTER: "This server's filter found something",
 }
+_NO_MESSAGE = "Discord stopped it before it was posted: there is nothing to delete, and nothing to learn from."
 _DECIDED = {
     Decision.DISMISS: "Dismissed",
-    Decision.DELETE: "The reply was deleted",
+    Decision.DELETE: "Deleted",
     Decision.MUTE: "I don't answer the member any more",
     Decision.BAN: "The member's votes count no more",
-    Decision.UNLEARN: "The reply is never learned from",
+    Decision.UNLEARN: "Never learned from",
 }
 
 
@@ -71,6 +72,8 @@ class Cases:
     async def card(self, case: Case) -> Card:
         """Return what moderators see of a case."""
         fields = [Field("Where", _where(case), inline=True)]
+        if case.message_id is None:
+            fields.append(Field("Message", _NO_MESSAGE))
         if case.subject_id is not None:
             about = "Asked by" if case.reply_id is not None else "Written by"
             fields.append(Field(about, f"<@{case.subject_id}>", inline=True))
@@ -87,7 +90,7 @@ class Cases:
         return Card(f"Case {case.id}: {what}", _quoted(await self._words(case)), tuple(fields), footer, tone)
 
     async def _words(self, case: Case) -> str:
-        if case.reply_id is None:
+        if case.quote or case.reply_id is None:
             return case.quote
         reply = await self._store.reply(case.reply_id)
         return text.visible(reply.outcome.completion) if reply is not None and reply.outcome is not None else ""
@@ -155,9 +158,10 @@ def choices(case: Case) -> list[Decision]:
     """Return the decisions that a case leaves to make, in the order of its buttons."""
     if case.decision is not None:
         return []
-    of_reply = {Decision.DELETE, Decision.UNLEARN} if case.reply_id is not None else set()
+    shown = case.reply_id is not None or case.message_id is not None
+    of_message = {Decision.DELETE, Decision.UNLEARN} if shown else set()
     of_member = {Decision.MUTE, Decision.BAN} if case.subject_id is not None else set()
-    return [decision for decision in Decision if decision in {Decision.DISMISS} | of_reply | of_member]
+    return [decision for decision in Decision if decision in {Decision.DISMISS} | of_message | of_member]
 
 
 def decided(case: Case) -> str:

@@ -290,7 +290,8 @@ class Report:
 class Case:
     """One matter for the moderators. `message_id` and `subject_id` are None where there is none to name.
 
-    `subject_id` is who asked for the reply, or who wrote the message; `quote` what a message without a reply said.
+    `subject_id` is who asked for the reply, or who wrote the message; `quote` what it is about, where the reply's own
+    text doesn't say it.
     `report_count` counts reports of members who opted out too, of which `reports` has nothing.
     """
 

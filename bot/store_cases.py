@@ -26,6 +26,13 @@ _COLUMNS = """
 """
 
 
+# The case's reply; of a member's message, the replies that answer it or read it.
+_NEVER_LEARN = """
+    INSERT OR IGNORE INTO never_learn (reply_id, marked_at) SELECT id, ?4 FROM replies
+    WHERE id = ?1 OR (?1 IS NULL AND guild_id = ?3 AND (asked_message_id = ?2
+        OR EXISTS (SELECT 1 FROM json_each(prompt_message_ids) WHERE value = ?2)
+        OR id IN (SELECT reply_id FROM reply_messages WHERE message_id = ?2)))
+"""
 _MUTES = {Scope.ROLE: ("muted_roles", "role_id"), Scope.MEMBER: ("mutes", "member_id")}
 
 
@@ -75,14 +82,29 @@ class CaseQueries:
         return int(case_id), not reports
 
     async def open_case(
-        self, guild_id: int, source: CaseSource, channel_id: int, message_id: int | None, subject_id: int, quote: str
+        self,
+        guild_id: int,
+        source: CaseSource,
+        channel_id: int,
+        message_id: int | None,
+        subject_id: int,
+        quote: str,
+        reply_id: int | None = None,
     ) -> int:
-        """Make the case of a message that has no reply; of a member who opted out neither name nor words are kept."""
+        """Make the case of a message, or of a reply that has no open one; return its id.
+
+        Of a member who opted out neither name nor words are kept.
+        """
         made = await self._database.write(
-            "INSERT INTO cases (guild_id, source, channel_id, message_id, subject_id, quote, opened_at)"
-            " SELECT ?1, ?2, ?3, ?4, CASE WHEN out THEN 0 ELSE ?5 END, CASE WHEN out THEN '' ELSE ?6 END, ?7"
+            "INSERT INTO cases (guild_id, source, channel_id, message_id, subject_id, quote, opened_at, reply_id)"
+            " SELECT ?1, ?2, ?3, ?4, CASE WHEN out THEN 0 ELSE ?5 END, CASE WHEN out THEN '' ELSE ?6 END, ?7,"
+            " (SELECT id FROM replies WHERE id = ?8 AND id NOT IN (SELECT reply_id FROM cases"
+            " WHERE reply_id IS NOT NULL AND decided_at IS NULL))"
             " FROM (SELECT ?5 IN (SELECT member_id FROM optouts) AS out) RETURNING id",
-            (guild_id, source.value, channel_id, message_id or 0, subject_id, rows.storable(quote), self._clock()),
+            (
+                *(guild_id, source.value, channel_id, message_id or 0, subject_id, rows.storable(quote)),
+                *(self._clock(), reply_id),
+            ),
         )
         return int(made[0][0])
 
@@ -124,10 +146,11 @@ class CaseQueries:
                 detail: dict[str, Any] = {"case": case.id}
                 if case.reply_id is not None:
                     detail["reply_id"] = case.reply_id
+                elif case.message_id is not None:
+                    detail["message_id"] = case.message_id
                 if decision is Decision.UNLEARN:
                     await connection.execute_fetchall(
-                        "INSERT OR IGNORE INTO never_learn (reply_id, marked_at) VALUES (?, ?)",
-                        (case.reply_id, self._clock()),
+                        _NEVER_LEARN, (case.reply_id, case.message_id, case.guild_id, self._clock())
                     )
                 if decision in (Decision.MUTE, Decision.BAN):
                     assert case.subject_id is not None

@@ -279,6 +279,7 @@ async def test_blocked_mention_of_the_bot_is_a_case_once(world: World) -> None:
     assert "you fool" in (embed_of(shown).description or "")
     assert fields(shown)["Written by"] == f"<@{world.alice.id}>"
     assert [name.split(":")[2] for name in world.custom_ids(shown)] == ["dismiss", "mute", "ban", "lock"]
+    assert fields(shown)["Message"].startswith("Discord stopped it before it was posted: there is nothing to delete")
     assert await open_count(world) == 1
     await decide(world, shown, "mute")
     assert await world.store.is_muted(world.guild.id, world.alice.id)
@@ -288,7 +289,10 @@ async def test_flagged_reply_to_the_bot_is_a_case_and_talk_among_members_is_none
     reply = await a_reply(world)
     answer = await world.say(world.alice, "general", "what a fool", reply_to=reply)
     await acted(world, "what a fool", message=answer, kinds=(2,))
-    assert f"/{answer.id})" in fields(await card(world))["Where"]
+    shown = await card(world)
+    assert f"/{answer.id})" in fields(shown)["Where"] and "Message" not in fields(shown)
+    actions = [name.split(":")[2] for name in world.custom_ids(shown)]
+    assert actions == ["dismiss", "delete", "mute", "ban", "unlearn", "lock"]
     await acted(world, "bob is a fool")
     await acted(world, "bob is a fool", message=await world.say(world.alice, "general", "bob is a fool"))
     assert await open_count(world) == 1
@@ -301,3 +305,64 @@ async def test_words_of_who_opted_out_are_not_kept(world: World) -> None:
     assert "SECRET" not in str(embed_of(shown).to_dict()) and "Written by" not in fields(shown)
     (case,), _ = await world.store.open_cases(world.guild.id, 1)
     assert (case.source, case.subject_id, case.quote) == (CaseSource.AUTOMOD, None, "")
+
+
+async def flagged(world: World) -> tuple[Any, Any]:
+    """Have alice ask what AutoMod flags and the bot answers; return her message and its case's card."""
+    asked = await world.ask(world.alice, "general", "you fool")
+    await world.answered_in("general", 1)
+    await acted(world, f"{world.mention} you fool", message=asked, kinds=(2,))
+    return asked, await card(world)
+
+
+async def test_members_message_is_deleted_where_i_may(world: World) -> None:
+    asked, shown = await flagged(world)
+    await world.set_bot_permissions("general", manage_messages=False)
+    told = await decide(world, shown, "delete")
+    general = world.channel("general").id
+    assert told.startswith(f"I lack Manage Messages in <#{general}>") and "delete it by its link" in told
+    assert await open_count(world) == 1 and asked.id in [message.id for message in world.messages("general")]
+    await world.set_bot_permissions("general", manage_messages=True)
+    assert await decide(world, shown, "delete") == "It is deleted."
+    assert asked.id not in [message.id for message in world.messages("general")]
+    assert (await audit(world))[0][1:] == ("case delete", {"case": 1, "message_id": asked.id})
+
+
+async def test_replies_that_read_a_members_message_are_never_learned_from(world: World) -> None:
+    asked, shown = await flagged(world)
+    await a_reply(world, "and then?")  # reads it as history
+    await world.ask(world.bob, world.guild.create_text_channel("aside"), "elsewhere")
+    await world.eventually(lambda: not world.responder.running)
+    assert (await decide(world, shown, "unlearn")).endswith("that answered this message, or read it until now.")
+    marked = await world.store._database.read("SELECT asked_message_id FROM never_learn JOIN replies ON id = reply_id")
+    assert len(marked) == 2 and (asked.id,) in marked
+
+
+# ---------------------------------------------------------------------- the filter
+
+
+async def test_case_of_an_answer_that_was_hidden_is_the_replys(world: World) -> None:
+    world.engine.says = "Well then, write to kim.lee@mail-host.com."
+    reply = await a_reply(world)
+    shown = await card(world)
+    stored = await world.reply_shown_by(reply)
+    embed = embed_of(shown)
+    assert embed.title == "Case 1: This server's filter found something"
+    assert "Found in my answer to them: personal" in str(embed.description) and "kim.lee" in str(embed.description)
+    assert embed.footer.text == f"Reply {stored.id}"
+    assert await report(world, reply.id) == THANKS  # joins the open case
+    assert await open_count(world) == 1
+    assert await decide(world, shown, "delete") == "It is deleted."
+    assert reply not in world.messages("general")
+    assert (await audit(world))[0][2]["reply_id"] == stored.id
+
+
+async def test_filters_case_of_a_reply_that_has_an_open_one_is_of_its_message(world: World) -> None:
+    reply = await a_reply(world)
+    await report(world, reply.id)
+    stored = await world.reply_shown_by(reply)
+    again = await world.store.open_case(
+        world.guild.id, CaseSource.FILTER, stored.ask.channel_id, reply.id, world.alice.id, "more", stored.id
+    )
+    case = await world.store.case(again)
+    assert case is not None and (case.reply_id, case.message_id) == (None, reply.id)
