@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from dotenv import dotenv_values
 
+from bot.backups import kept_aside
 from bot.database import check_place
 from bot.doctor_model import check_engine, check_memory, check_model, check_prompt, existing, model_that_is_there
 from bot.doctor_nights import night_sentences
@@ -26,6 +27,8 @@ from bot.errors import StoreError
 from bot.findings import Finding, Level
 from bot.settings import Settings, variable
 from bot.store_condition import Condition, condition
+from models import safety_spec
+from models.errors import WrongModel
 
 DISCORD_API = "https://discord.com/api/v10"
 PORTAL = "https://discord.com/developers/applications"
@@ -63,9 +66,11 @@ async def examine(settings: Settings, *, env_file: Path = Path(".env")) -> list[
     found += await asyncio.to_thread(check_prompt, settings)
     found += await asyncio.to_thread(check_nights, settings, shutil.disk_usage(base).free)
     found.append(check_training(settings))
+    found.append(await asyncio.to_thread(check_safety, settings))
     found.append(check_disk(shutil.disk_usage(base).free))
     found.append(check_encryption(await asyncio.to_thread(disk_encryption, base), base))
-    found += check_permissions(settings, env_file)
+    found += await asyncio.to_thread(check_copies, settings)
+    found += await asyncio.to_thread(check_permissions, settings, env_file)
     return found
 
 
@@ -183,6 +188,25 @@ def check_training(settings: Settings) -> Finding:
     return Finding("training", Level.OK, sentence)
 
 
+def check_safety(settings: Settings) -> Finding:
+    """Say what scores messages for moderation, as far as that can be told without loading it. Blocks."""
+    try:
+        spec = safety_spec.resolve(settings.safety_model)
+    except WrongModel as error:
+        sentence, _, remedy = str(error).partition("; ")
+        return Finding("safety", Level.ERROR, f"{sentence}.", f"{remedy[:1].upper()}{remedy[1:]}")
+    if spec.folder is not None:
+        kinds = ", ".join(kind.replace("_", " ") for kind in spec.categories)
+        sentence = f"The classifier in {spec.folder} scores messages: {kinds}. Encore's own stands in while it starts."
+        return Finding("safety", Level.OK, sentence)
+    if spec.repository is not None:
+        sentence = (
+            f"SAFETY_MODEL {spec.repository} is fetched with the first message; until then Encore's own stands in."
+        )
+        return Finding("safety", Level.NOTICE, sentence, "Stay connected until then; the log says when it answers.")
+    return Finding("safety", Level.OK, "Encore's own classifier scores messages in English and Chinese.")
+
+
 def check_store(settings: Settings, stored: Condition) -> Finding:
     path = settings.database
     if stored.problems:
@@ -233,14 +257,32 @@ def check_encryption(encryption: Encryption, folder: Path) -> Finding:
     return Finding("encryption", Level.WARNING, f"Whether the disk of {folder} is encrypted can't be seen.", remedy)
 
 
+def check_copies(settings: Settings) -> list[Finding]:
+    """Find old databases that were kept: what members have deleted is still in them. Blocks."""
+    if not (copies := kept_aside(settings.database)):
+        return []
+    names = ", ".join(map(str, copies))
+    sentence = f"Kept of before a restore or of damage, and reached by no member's deletion: {names}."
+    return [Finding("copies", Level.NOTICE, sentence, "Remove what you need no more.")]
+
+
 def check_permissions(settings: Settings, env_file: Path) -> list[Finding]:
-    """Find secrets and conversations that other accounts of this machine can read."""
+    """Find secrets and members' data that other accounts of this machine can read. Blocks."""
     if os.name != "posix":
         return []
-    private = [path for path in (env_file, settings.database) if path.is_file()]
-    open_files = [path for path in private if stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO)]
-    if open_files:
-        names = " ".join(map(str, open_files))
-        sentence = f"Other accounts of this machine can read {' and '.join(map(str, open_files))}."
-        return [Finding("permissions", Level.WARNING, sentence, f"Run `chmod 600 {names}`.")]
-    return [Finding("permissions", Level.OK, "Other accounts of this machine can't read the database or the token.")]
+    models = settings.models_dir  # what was downloaded is nobody's secret
+    data = (path for path in settings.data_dir.rglob("*") if not path.is_relative_to(models))
+    open_files = [path for path in (env_file, *data) if path.is_file() and _is_open(path)]
+    if not open_files:
+        return [Finding("permissions", Level.OK, "Other accounts of this machine can't read your data or the token.")]
+    named = " and ".join(map(str, open_files[:2]))
+    more = len(open_files) - 2
+    others = f" and {more:,} more file{'s' * (more > 1)}" if more > 0 else ""
+    everything = " ".join(str(path) for path in (settings.data_dir, env_file) if path.exists())
+    remedy = f"chmod 600 {env_file}" if open_files == [env_file] else f"chmod -R go= {everything}"
+    sentence = f"Other accounts of this machine can read {named}{others}."
+    return [Finding("permissions", Level.WARNING, sentence, f"Run `{remedy}`.")]
+
+
+def _is_open(path: Path) -> bool:
+    return bool(stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO))

@@ -301,14 +301,37 @@ def test_unencrypted_disk_is_a_warning_that_says_what_to_do(
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
 def test_files_that_others_can_read_are_found(tmp_path: Path) -> None:
-    file, settings = tmp_path / ".env", Settings(data_dir=tmp_path)
-    file.write_text("DISCORD_TOKEN=x\n")
-    file.chmod(0o644)
-    (found,) = doctor.check_permissions(settings, file)
-    assert found.level is Level.WARNING
-    assert f"chmod 600 {file}" in found.remedy
-    file.chmod(0o600)
-    assert doctor.check_permissions(settings, file)[0].level is Level.OK
+    env_file, settings = tmp_path / ".env", Settings(data_dir=tmp_path / "data")
+    night = settings.data_dir / "nights" / "2026-06-01"
+    (settings.models_dir / "hub").mkdir(parents=True)
+    night.mkdir(parents=True)
+    files = [env_file, night / "examples.jsonl", night / "night.log", settings.models_dir / "hub" / "m.gguf"]
+    for file in files:
+        file.write_text("DISCORD_TOKEN=x\n")
+        file.chmod(0o600)
+    files[-1].chmod(0o644)  # anybody may have it from the hub
+    assert [found.level for found in doctor.check_permissions(settings, env_file)] == [Level.OK]
+    env_file.chmod(0o640)
+    (found,) = doctor.check_permissions(settings, env_file)
+    assert (found.level, found.remedy) == (Level.WARNING, f"Run `chmod 600 {env_file}`.")
+    for file in files:
+        file.chmod(0o604)
+    (found,) = doctor.check_permissions(settings, env_file)
+    assert str(env_file) in found.sentence and found.sentence.endswith(" and 1 more file.")
+    assert found.remedy == f"Run `chmod -R go= {settings.data_dir} {env_file}`."
+
+
+def test_old_databases_that_no_deletion_reaches_are_named(offline: Settings) -> None:
+    offline.data_dir.mkdir()
+    assert doctor.check_copies(offline) == []
+    for name in ("damaged-20260801-031500", "damaged-20260801-031500-wal", "before-restore-20260802-031500"):
+        (offline.data_dir / f"encore.sqlite3.{name}").touch()
+    (found,) = doctor.check_copies(offline)
+    assert found.level is Level.NOTICE and found.remedy == "Remove what you need no more."
+    assert [name for name in found.sentence.split() if "encore.sqlite3" in name] == [
+        f"{offline.database}.before-restore-20260802-031500,",
+        f"{offline.database}.damaged-20260801-031500.",
+    ]
 
 
 def test_nearest_existing_folder_is_found(tmp_path: Path) -> None:

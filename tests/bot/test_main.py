@@ -43,7 +43,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     levels = {name: logging.getLogger(name).level for name in logging.root.manager.loggerDict}
+    umask = os.umask(0o022)
     yield tmp_path
+    os.umask(umask)
     root.handlers[:] = handlers
     root.setLevel(level)
     for name, before in levels.items():
@@ -198,6 +200,27 @@ def test_model_that_is_nowhere_is_a_wrong_setting(
     assert main(["chat"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"encore: MODEL: there is no file '{model}'")
+
+
+@pytest.mark.parametrize(
+    ("safety_model", "why"),
+    [
+        ("toxic-bert", "there is no folder 'toxic-bert'"),
+        ("https://hub.example/owner/repo", "there is no folder 'https://hub.example/owner/repo'"),
+        ("empty", "the folder empty has no config.json"),
+    ],
+)
+def test_safety_model_that_is_nowhere_is_a_wrong_setting(
+    safety_model: str, why: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "empty").mkdir()
+    monkeypatch.setenv("SAFETY_MODEL", safety_model)
+    assert main(["chat"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"encore: SAFETY_MODEL: {why}; use `embedded`, a transformers text classifier's folder, or its `owner/repo` on "
+        "the Hugging Face hub."
+    )
 
 
 @pytest.mark.parametrize("command", ["chat", "doctor", "run", "night"])

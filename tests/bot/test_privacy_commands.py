@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,21 @@ from bot.privacy.journal import JOURNAL
 from bot.privacy.members import note_members
 from bot.settings import Settings
 from bot.store import Store
+from models.learning.job import LOG, RESULT
 from tests.bot.learning import ended_reply, vote
 from tests.bot.test_learning_commands import _install, folder, job
 
 __all__ = ["folder", "job"]  # fixtures: an empty working folder with a tiny model, and nights by a fake process
 
 MEI, LIN = 300_000_000_000_000_001, 300_000_000_000_000_002
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """What most systems begin with; a command's own ends with the test."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 async def _talk() -> None:
@@ -125,6 +136,21 @@ async def test_where_encore_runs_the_slash_command_is_named(
     told = capsys.readouterr().err
     assert f"use /mydata {command} there, or stop it" in told
     assert not list(folder.glob("*.json"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX permissions")
+@pytest.mark.usefixtures("job")
+def test_files_of_nights_and_adapters_are_for_the_operators_eyes(folder: Path) -> None:
+    asyncio.run(_talk())
+    assert main(["night"]) == 0
+    assert main(["backup", "saved.sqlite3"]) == 0
+    made = [
+        path for name in ("encore.sqlite3", "nights", "adapters") for path in (folder / "data").glob(f"{name}/**/*")
+    ]
+    made += [folder / "saved.sqlite3", folder / "data" / "encore.sqlite3"]
+    names = {path.name for path in made}
+    assert names >= {"examples.jsonl", "members.json", "manifest.json", "adapter.gguf", LOG, RESULT}, names
+    assert [path for path in made if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
 
 
 # ---------------------------------------------------------------------- restoring
