@@ -92,7 +92,7 @@ async def _show(bot: EncoreBot, case_id: int) -> None:
         return
     chosen = (await bot.store.server_settings(case.guild_id)).moderators_channel_id
     if chosen is not None:
-        for place in await notices.post(card, [chosen], view=card_view(case)):
+        for place in await notices.post(card, [chosen], view=card_view(case), while_locked=True):
             await bot.store.place_card(case_id, *place)
 
 

@@ -228,7 +228,9 @@ class Nightly:
         return await self._store.freeze_learning(True, actor_id)
 
     async def unfreeze(self, actor_id: int) -> bool:
-        """Return False when learning wasn't frozen."""
+        """Return False when learning wasn't frozen. Raises NightRefused while a server is locked."""
+        if await self._store.locked_servers():
+            raise NightRefused("A server is locked, so nothing is learned anywhere; /unlock there ends that.")
         return await self._store.freeze_learning(False, actor_id)
 
     # ------------------------------------------------------------------ what is served

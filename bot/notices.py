@@ -70,23 +70,36 @@ class Notices:
         files: Sequence[Path] = (),
         unattached: str = "",
         view: discord.ui.View | None = None,
+        while_locked: bool = False,
     ) -> list[tuple[int, int]]:
         """Post a card; the first picture among `files` shows in it. Return (channel, message) where it stands.
 
-        `view` has its buttons. Where the files can't go along (too large, not permitted there), the card says
-        `unattached` instead.
+        `view` has its buttons. In a locked server it stands only `while_locked`, as reports do. Where the files can't
+        go along (too large, not permitted there), the card says `unattached` instead.
         """
         fit = await asyncio.to_thread(lambda: [path for path in files if _fits(path)])
         whole = bool(files) and len(fit) == len(files)
         bare = replace(card, footer=f"{card.footer}\n{unattached}".strip())
         posted: list[tuple[int, int]] = []
         for channel_id in channel_ids:
+            if not while_locked and await self._is_locked(channel_id):
+                continue
             message_id = await self._send(channel_id, card if whole else bare, fit, view)
             if message_id is None and fit:
                 message_id = await self._send(channel_id, bare, (), view)
             if message_id is not None:
                 posted.append((channel_id, message_id))
         return posted
+
+    async def _is_locked(self, channel_id: int) -> bool:
+        """Return whether a channel's server is locked; also where that can't be read now."""
+        channel = self._client.get_channel(channel_id)
+        guild = getattr(channel, "guild", None)
+        try:
+            return guild is not None and (await self._store.server_settings(guild.id)).locked
+        except StoreError as error:
+            log.warning("channel %s: it isn't known if its server is locked: %s", channel_id, error)
+            return True
 
     async def _send(
         self, channel_id: int, card: Card, files: Sequence[Path], view: discord.ui.View | None

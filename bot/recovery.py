@@ -71,9 +71,16 @@ class Recovery:
         return None
 
     async def _settle(self, reply: Reply) -> Reply | None:
-        """Finish or mark what shows or was generated to its end; return the reply when neither is so."""
+        """Finish or mark what shows or was generated to its end; return the reply when neither is so.
+
+        In a locked server nothing more of a reply shows than did before: its rest is given up.
+        """
         channel = self._channel(reply)
         reply = await self._adopt(channel, reply)
+        if (await self._store.server_settings(reply.ask.guild_id)).locked:
+            shown = replace(reply, outcome=None)
+            await (self._mark(channel, shown) if reply.message_ids else self._interrupt(shown, ""))
+            return None
         if reply.outcome is not None and (text.visible(reply.outcome.completion) or reply.outcome.hidden_for):
             await self._complete(channel, reply, reply.outcome)
         elif reply.message_ids:

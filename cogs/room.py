@@ -159,8 +159,11 @@ class Room(
         if not attention.may_write(place):  # a prompt that can't be posted is not used up
             log.info("the rating room %s is closed to me", room.channel_id)
             return
+        # Since it was due, another room's answer may have taken minutes, and a lock is to be felt at once.
+        if await self._is_paused(room):
+            return
         prompt = await self._rooms.take(room)
-        if prompt is None:
+        if prompt is None or await self._is_paused(room):
             return
         channel = self.bot.get_partial_messageable(room.channel_id, guild_id=room.guild_id)
         try:
@@ -182,6 +185,9 @@ class Room(
         surface = DiscordSurface(channel, ask, reply_to=reply_to)
         server = await self.bot.store.server_settings(room.guild_id)
         await self.bot.responder.respond(ask, rooms.history(prompt, room, message.id), surface, server)
+
+    async def _is_paused(self, room: RatingRoom) -> bool:
+        return (await self.bot.store.server_settings(room.guild_id)).paused
 
 
 def _pace(schedule: Schedule) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.arms import Arms
+from bot.cases import Cases
 from bot.night_work import NightWork
 from bot.nightly import Nightly
 from bot.promotion import Promotion, needed
@@ -45,6 +46,13 @@ class FakeEngine:
                 raise AdapterRefused(f"The adapter {name} has no file.")
         self.swaps.append(tuple(adapters))
         self.adapters = tuple(adapters)
+
+
+class _Silent:
+    """A responder that answers nobody."""
+
+    def silence(self, guild_id: int | None, member_id: int | None = None) -> None:
+        pass
 
 
 @dataclass
@@ -85,6 +93,11 @@ class House:
         for reply in replies:
             await vote(self.store, reply, 2)
         return replies
+
+    async def lock(self) -> None:
+        """Lock a server, as /lock does."""
+        nobody: Any = _Silent()
+        await Cases(self.store, nobody, clock=self.clock).lock(7, 9)
 
     def install(self, name: str) -> str:
         return self.adapters.install(stage(self.folder / f"staged-{name}", name, base_sha256=MODEL_SHA))

@@ -14,6 +14,7 @@ import pytest
 from bot.errors import NightRefused, NightRunning
 from bot.learning_records import Cause, Night, NightOutcome, NightState
 from bot.records import Provenance
+from models.adapters import Serving
 from tests.bot.learning import ended_reply, vote
 from tests.bot.nights import House, house
 from tests.bot.stores import Clock
@@ -119,6 +120,35 @@ async def test_learning_that_is_frozen_during_a_night_promotes_nothing(tmp_path:
         assert night.outcome is NightOutcome.REJECTED
         assert "frozen" in night.sentences[0]
         assert h.adapters.serving().adapter is None
+
+
+async def test_night_under_way_when_a_server_is_locked_computes_on_and_serves_nothing(tmp_path: Path) -> None:
+    async with house(tmp_path, job="wait") as h:
+        await h.rate()
+        begun = asyncio.Event()
+        running = asyncio.create_task(h.nightly.run(Cause.COMMAND, lambda _: begun.set()))
+        await begun.wait()
+        await h.lock()
+        with pytest.raises(NightRefused, match="/unlock there ends that"):
+            await h.nightly.unfreeze(9)
+        (tmp_path / "nights" / "go").touch()
+        assert (await running).outcome is NightOutcome.REJECTED
+        assert h.served() == Serving()
+
+
+async def test_night_left_by_a_kill_is_taken_up_in_a_locked_house_and_serves_nothing(tmp_path: Path) -> None:
+    async with house(tmp_path, job="hang") as h:
+        await h.rate()
+        begun = asyncio.Event()
+        running = asyncio.create_task(h.nightly.run(Cause.COMMAND, lambda _: begun.set()))
+        await begun.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await h.lock()
+    async with house(tmp_path) as h:
+        night = await h.nightly.resume_unfinished()
+        assert night is not None and night.outcome is NightOutcome.REJECTED
+        assert h.served() == Serving()
 
 
 async def test_a_cancelled_night_is_taken_up_at_the_next_start(tmp_path: Path) -> None:

@@ -110,6 +110,26 @@ async def test_whole_text_that_was_not_shown_yet_is_shown(tmp_path: Path) -> Non
         assert f"encore:up:{reply_id}" in world.custom_ids(shown)
 
 
+@pytest.mark.parametrize("shows", [True, False])
+async def test_whole_text_that_was_not_shown_yet_stays_so_in_a_locked_server(tmp_path: Path, shows: bool) -> None:
+    async with live_world(tmp_path) as world:
+        asked = await asked_while_nobody_listened(world, "hello")
+        reply_id = await claim(world, asked)
+        if shows:
+            await send_unnoted(world, asked, f"hel{CURSOR}", ui.reply_view(reply_id, Controls.STREAMING))
+        await world.store.finish_reply(reply_id, Outcome(ReplyState.STREAMING, "hello SECRET", (1, 2), "end"))
+        await world.bot.cases.lock(world.guild.id, world.moderator.id)
+        await world.restart()
+        await settled(world)
+        await world.bot.cases.unlock(world.guild.id, world.moderator.id)
+        await world.restart()
+        await world.quiet()
+        assert [message.content for message in world.replies("general")] == [f"hel\n-# {INTERRUPTED_NOTE}"] * shows
+        reply = await world.store.reply(reply_id)
+        assert reply is not None and reply.outcome is not None
+        assert (reply.state, reply.outcome.completion) == (ReplyState.INTERRUPTED, "hel" * shows)
+
+
 async def test_small_print_stands_below_the_code_block_that_a_recovered_answer_was_cut_in(tmp_path: Path) -> None:
     async with live_world(tmp_path) as world:
         asked = await asked_while_nobody_listened(world, "hello")

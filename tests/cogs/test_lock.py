@@ -12,7 +12,7 @@ from bot.case_ui import LOCKED
 from bot.room import Rooms
 from tests.cogs.commands import audit, embed_of, fields, run
 from tests.cogs.moderating import told, unanswered
-from tests.cogs.nights import FakeNightly, choose_mod_room
+from tests.cogs.nights import FakeNightly, begin, choose_mod_room, night
 from tests.cogs.rating import a_reply
 from tests.world import World, live_world
 
@@ -107,3 +107,15 @@ async def test_reply_that_is_claimed_while_the_lock_comes_posts_nothing(world: W
     monkeypatch.setattr(world.store, "claim_reply", locked_meanwhile)
     await unanswered(world, world.alice)
     await world.eventually(lambda: not world.responder.running)
+
+
+async def test_night_that_ends_while_the_server_is_locked_posts_no_card_there(world: World) -> None:
+    await choose_mod_room(world)
+    await begin(world, world.nightly)
+    await world.eventually(lambda: world.replies("mod-room"))
+    await run(world, "lock")
+    world.nightly.end(night())
+    await world.eventually(lambda: not world.nightly.is_running)
+    await world.quiet()
+    assert len(world.replies("mod-room")) == 1, "its progress, from before the lock"
+    assert world.replies("general") == []

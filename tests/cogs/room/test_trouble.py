@@ -8,6 +8,7 @@ from typing import Any
 import discord
 import pytest
 
+from bot.room import Rooms
 from tests.cogs.commands import audit
 from tests.cogs.room.turns import DAY, Turns, bring, posted, start, the_room
 from tests.world import World
@@ -91,3 +92,22 @@ async def test_answer_that_is_refused_leaves_the_clock_running(
     await turns.tick(ahead=DAY)
     assert len(await world.answered_in("stage", 3)) == 3
     assert len(posted(world)) == 2
+
+
+@pytest.mark.parametrize(("step", "left"), [("due", 1), ("take", 0)])
+async def test_lock_that_comes_in_the_middle_of_a_turn_is_felt_at_once(
+    world: World, turns: Turns, monkeypatch: Any, step: str, left: int
+) -> None:
+    await bring(world, "Tell me of the sea.")
+    await start(world)
+    original = getattr(Rooms, step)
+
+    async def locked_meanwhile(*given: Any) -> Any:
+        found = await original(*given)
+        await world.bot.cases.lock(world.guild.id, world.moderator.id)
+        return found
+
+    monkeypatch.setattr(Rooms, step, locked_meanwhile)
+    await turns.tick(ahead=DAY)
+    assert world.replies("stage") == []
+    assert await world.store.count_prompts() == (1, left)
