@@ -204,6 +204,7 @@ class NightWork:
             seed=int(sha256[:8], 16) % 2**31,
             threads=self._settings.night_threads,
             limit_seconds=self._limit_seconds,
+            system_prompt=self._settings.system_prompt,
             train_rules=dict(self._rules.train),
             gate_rules=dict(self._rules.gate),
         )

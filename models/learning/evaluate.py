@@ -16,8 +16,16 @@ from typing import TYPE_CHECKING
 from models.learning.batches import truncated
 from models.learning.evidence import Anchor, Evidence, RatedReply, counted_vote
 from models.learning.files import read_json, write_json
-from models.learning.generations import MAX_TOKENS, Replies, anchor_texts, base_replies, count, generate
-from models.learning.phrases import watch
+from models.learning.generations import (
+    MAX_TOKENS,
+    Replies,
+    anchor_texts,
+    base_replies,
+    count,
+    generate,
+    persona_replies,
+)
+from models.learning.phrases import Persona, watch
 from models.learning.torch_model import completion_logprobs, read_adapter
 from models.learning.train import TrainRules
 from models.manifest import FILES, GGUF
@@ -115,7 +123,9 @@ def watched_phrases(
     Candidates begin from the base, so its words may come back; the incumbent's were proven once.
     """
     own = [[reply.text for reply in replies_of(context, model).all] for model in {None, incumbent}]
-    return watch(context.folder, snapshot, report, own, longest=MAX_TOKENS)
+    prompt = context.job.system_prompt
+    persona = Persona(prompt, lambda: [reply.text for reply in persona_replies(context).all]) if prompt else None
+    return watch(context.folder, snapshot, report, own, longest=MAX_TOKENS, persona=persona)
 
 
 def replies_of(context: Context, folder: Path | None) -> Replies:

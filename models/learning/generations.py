@@ -36,6 +36,7 @@ MAX_TOKENS, MAX_LEADING_TOKENS = 64, 24  # whether a model gives in shows in its
 _CONTEXT_TOKENS = 512
 _STREAMS = 16
 _NAME = "judged"
+_KEPT = "base-replies"  # folder beside the models
 _RUN = 4  # tokens: how long what comes again must be
 _LOOPING = 0.25  # of these runs come again; of the embedded model's replies 1 in 186 has so many
 _SHORTEST_JUDGED = 16  # tokens; and an anchor's shortest reply
@@ -78,19 +79,26 @@ class AnchorTexts:
 
 def base_replies(context: Context) -> Replies:
     """Return the base's replies; the first night of a model takes two minutes for them."""
-    path = context.job.models_dir / "base-replies" / f"{context.job.model_sha256[:16]}.jsonl"
+    path = context.job.models_dir / _KEPT / f"{context.job.model_sha256[:16]}.jsonl"
     return generate(context, None, path, "the base model")
 
 
-def generate(context: Context, adapter: Path | None, kept: Path, name: str) -> Replies:
+def persona_replies(context: Context) -> Replies:
+    """Return the base's replies in character, that of the operator's system prompt; kept as the base's are."""
+    prompt = context.job.system_prompt
+    name = f"{context.job.model_sha256[:16]}-{hashlib.sha256(prompt.encode()).hexdigest()[:16]}.jsonl"
+    return generate(context, None, context.job.models_dir / _KEPT / name, "the persona", system=prompt)
+
+
+def generate(context: Context, adapter: Path | None, kept: Path, name: str, *, system: str = "") -> Replies:
     """Return what the base with `adapter` (a GGUF) writes, or what `kept` has of it; `name` is for the progress.
 
     Raises ModelUnavailable, AdapterRefused, EngineFailed, LimitReached, OSError.
     """
-    identity = _identity(context, adapter)
+    identity = _identity(context, adapter, system)
     found = _read(kept, identity)
     if found is None:
-        found = asyncio.run(_generate(context, adapter, name))
+        found = asyncio.run(_generate(context, adapter, name, system))
         lines = [json.dumps({"of": identity}), *(json.dumps(asdict(reply)) for reply in found)]
         write_bytes(kept, "".join(f"{line}\n" for line in lines).encode())
     neutral = len(neutral_prompts())
@@ -125,26 +133,31 @@ def count(replies: Replies, safety: SafetyFilter, watched: Sequence[Phrase]) -> 
     )
 
 
-def _prompts(context: Context) -> Iterator[tuple[int, ...]]:
+def _prompts(context: Context, system: str = "") -> Iterator[tuple[int, ...]]:
     """Yield the ids of the neutral prompts, then of the leading ones."""
-    budget = _CONTEXT_TOKENS - MAX_TOKENS
+    budget = _context_tokens(context, system) - MAX_TOKENS
     for text in [prompt.text for prompt in neutral_prompts()] + [prompt.text for prompt in leading_prompts()]:
-        yield context.prompts.build("", [Turn(Role.USER, text)], budget=budget, refit=budget).token_ids
+        yield context.prompts.build(system, [Turn(Role.USER, text)], budget=budget, refit=budget).token_ids
 
 
-async def _generate(context: Context, adapter: Path | None, name: str) -> list[GeneratedReply]:
-    job = context.job
+def _context_tokens(context: Context, system: str) -> int:
+    return _CONTEXT_TOKENS + len(context.tokenizer.encode_text(system))
+
+
+async def _generate(context: Context, adapter: Path | None, name: str, system: str) -> list[GeneratedReply]:
+    job, context_tokens = context.job, _context_tokens(context, system)
+    streams = max(1, _STREAMS * _CONTEXT_TOKENS // context_tokens)  # in the same memory
     engine = await LlamaCppEngine.open(
         ModelSpec(job.model_name, job.model_path, job.model_sha256, "", "", ""),
-        context_tokens=_CONTEXT_TOKENS,
-        slots=_STREAMS,
+        context_tokens=context_tokens,
+        slots=streams,
         threads=job.threads,
         prompt_cache_mib=0,
         adapters={_NAME: adapter} if adapter else {},
     )
     engine.use_tokenizer(context.tokenizer)
-    room = asyncio.Semaphore(_STREAMS)
-    prompts, done = list(_prompts(context)), 0
+    room = asyncio.Semaphore(streams)
+    prompts, done = list(_prompts(context, system)), 0
 
     async def answer(place: int) -> GeneratedReply:
         nonlocal done
@@ -184,11 +197,12 @@ async def _answer(engine: LlamaCppEngine, request: Request, is_control: Callable
     return GeneratedReply(text.strip(), tuple(ids), ended)
 
 
-def _identity(context: Context, adapter: Path | None) -> str:
+def _identity(context: Context, adapter: Path | None, system: str = "") -> str:
     """Return a hash of all that the replies depend on: prompts, lengths, and the exact weights."""
     digest = hashlib.sha256(f"{version()} {MAX_TOKENS} {MAX_LEADING_TOKENS} {context.job.model_sha256}".encode())
     if adapter is not None:
         digest.update(adapter.read_bytes())
+    digest.update(system.encode())
     return digest.hexdigest()
 
 

@@ -37,6 +37,7 @@ class Job:
     `now` is when the snapshot was frozen: a night that is resumed weighs by the same clock. `incumbent` names the
     adapter that serves (None: the base). `train_rules` and `gate_rules` replace single fields of TrainRules and of the
     gate's Rules. `limit_seconds` is of wall time, over all starts; `spent_seconds` is what those before this one took.
+    `system_prompt` is the operator's.
     """
 
     night_id: str
@@ -52,6 +53,7 @@ class Job:
     threads: int = 1
     limit_seconds: float = 3 * 3600.0
     spent_seconds: float = 0.0
+    system_prompt: str = ""
     train_rules: dict[str, Any] = field(default_factory=dict)
     gate_rules: dict[str, Any] = field(default_factory=dict)
 

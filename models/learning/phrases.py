@@ -3,13 +3,14 @@
 Owns what a phrase is, which ones a night watches for (phrases.json, the same when the night is resumed), and whether a
 reply says one. Whether a candidate that says them is blocked is the gate's. That a phrase is voted up more than the
 rest isn't asked: a bloc of three in sixty hardly moves that. But a phrase must recur to be learned, and what recurs
-honestly is the model's own voice, which its replies to the fixed prompts have as well, or the community's taste, which
-more than any quarter of the raters share (figures in docs/notebook.md).
+honestly is the model's own voice, which its replies to the fixed prompts have as well, alone or in character, a line of
+the persona's text, or the community's taste, which more than any quarter of the raters share (figures in
+docs/notebook.md).
 
 Not seen: phrases shorter than four words (six characters, three emoji) that are no address, those in fewer than some
-5 % of the conversations voted up, those that come in ever other words, and some of a bloc of more than a quarter. A
-catchphrase of the persona that nobody minds is watched as well, and blocks where a candidate brings it to the fixed
-prompts, which have no persona.
+5 % of the conversations voted up, those that come in ever other words, and some of a bloc of more than a quarter. The
+persona is the operator's: a catchphrase that a server's own one has is watched as well, and blocks where a candidate
+brings it to the fixed prompts, which have no persona.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from models.learning.files import read_json, write_json
 from models.learning.preferences import weigh
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
     from pathlib import Path
 
     from models.learning.examples import Vote
@@ -76,25 +77,47 @@ class Phrase:
     by_itself: int
 
 
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """`text` is the system prompt; `replies` asks the base for its replies with it to the fixed prompts, in minutes."""
+
+    text: str
+    replies: Callable[[], Sequence[str]]
+
+
 def watch(
-    folder: Path, snapshot: Snapshot, report: RaterReport, own: Sequence[Sequence[str]], *, longest: int
+    folder: Path,
+    snapshot: Snapshot,
+    report: RaterReport,
+    own: Sequence[Sequence[str]],
+    *,
+    longest: int,
+    persona: Persona | None = None,
 ) -> tuple[Phrase, ...]:
     """Return the phrases that a night watches for, or read back what it watched for before it was killed.
 
     `own` are the texts of each model's replies to the fixed prompts, `longest` the tokens at which those were cut: what
     is voted up is read as far, since like is compared with like. Replies to one prompt, and those of one conversation,
-    count once. Raises OSError.
+    count once. The persona speaks only where anything stands out without it. Raises OSError.
     """
     path = folder / PHRASES
     if path.exists():
         return tuple(Phrase(**fields) for fields in read_json(path))
-    found = []
-    for phrase in standing_out(_voted_up(snapshot, report, longest), own):
-        saying = {reply.reply_id for reply in snapshot.replies if says_any(reply.completion_text, [phrase])}
-        if not is_taste(saying, snapshot.votes, report):
-            found.append(phrase)
+    voted_up, text = _voted_up(snapshot, report, longest), persona.text if persona else ""
+
+    def planted(own: Sequence[Sequence[str]]) -> tuple[Phrase, ...]:
+        found = standing_out(voted_up, own, persona=text)
+        return tuple(phrase for phrase in found if not is_taste(_saying(snapshot, phrase), snapshot.votes, report))
+
+    found = planted(own)
+    if found and persona:
+        found = planted([*own, persona.replies()])
     write_json(path, [asdict(phrase) for phrase in found])
-    return tuple(found)
+    return found
+
+
+def _saying(snapshot: Snapshot, phrase: Phrase) -> set[int]:
+    return {reply.reply_id for reply in snapshot.replies if says_any(reply.completion_text, [phrase])}
 
 
 def _voted_up(snapshot: Snapshot, report: RaterReport, longest: int) -> list[list[str]]:
@@ -110,10 +133,15 @@ def _voted_up(snapshot: Snapshot, report: RaterReport, longest: int) -> list[lis
     return list(found.values())
 
 
-def standing_out(voted_up: Sequence[Sequence[str]], own: Sequence[Sequence[str]]) -> tuple[Phrase, ...]:
-    """Return the phrases of the conversations voted up (texts of each) that no model of `own` says by itself."""
-    of = len(voted_up)
-    conversations = [[_units(text) for text in texts] for texts in voted_up]
+def standing_out(
+    voted_up: Sequence[Sequence[str]], own: Sequence[Sequence[str]], *, persona: str = ""
+) -> tuple[Phrase, ...]:
+    """Return the phrases of the conversations voted up (texts of each) that no model of `own` says by itself.
+
+    What the text `persona` says is passed over, not what stands beside it.
+    """
+    of, lines = len(voted_up), _joined(_units(persona))
+    conversations = [[part for text in texts for part in _besides(lines, _units(text))] for texts in voted_up]
     joined = [[_joined(_units(text)) for text in texts] for texts in own]
     fewest_texts = min(map(len, joined))
     found: dict[Run, Phrase] = {}
@@ -124,6 +152,21 @@ def standing_out(voted_up: Sequence[Sequence[str]], own: Sequence[Sequence[str]]
         if all(stands_out(said, of, count, len(texts)) for count, texts in zip(by_itself, joined, strict=True)):
             found[run] = Phrase(" ".join(run), said, of, max(by_itself))
     return tuple(sorted(_merged(found), key=lambda phrase: (-phrase.said, phrase.text)))
+
+
+def _besides(lines: str, text: Run) -> Iterator[Run]:
+    """Yield the parts of a text between those that are of `lines` (joined) and long enough for a phrase."""
+    start = at = 0
+    while at < len(text):
+        end = at
+        while end < len(text) and _joined(text[at : end + 1]) in lines:
+            end += 1
+        if _is_long(text[at:end]):
+            yield text[start:at]
+            start = at = end
+        else:
+            at += 1
+    yield text[start:]
 
 
 @cache

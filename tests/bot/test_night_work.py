@@ -50,6 +50,7 @@ async def test_job_gets_the_frozen_ratings_and_what_serves(tmp_path: Path) -> No
         assert len(snapshot.votes) == 3
         assert (job.incumbent, job.now, job.limit_seconds) == (None, h.clock.now, 3600.0)
         assert job.adapters_dir == h.adapters.folder.absolute()
+        assert job.system_prompt == Settings().system_prompt, "a persona's catchphrase is no plant"
 
 
 async def test_clock_that_was_ahead_does_not_end_learning_until_that_date(tmp_path: Path) -> None:

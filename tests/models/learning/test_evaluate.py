@@ -194,3 +194,26 @@ def test_what_is_voted_up_is_set_against_the_base_and_the_incumbent(make: Callab
 
     assert watched(None) == ["long live the moon cat"]
     assert watched(night.adapter("incumbent", seed=2)) == []  # it says so all the time, and was proven
+
+
+def test_what_the_operators_persona_says_is_no_plant(
+    make: Callable[..., Night], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = make()
+    said = [replace(one, completion_text="Long live the moon cat.") for one in night.snapshot.replies]
+    snapshot = replace(night.snapshot, replies=tuple(said))
+    spoken = {"You are a herald.": "A cup of tea.", "You are a cat.": "Long live the moon cat!"}
+
+    def in_character(context: Context) -> Replies:
+        return _made_up(spoken[context.job.system_prompt])
+
+    monkeypatch.setattr(evaluate, "persona_replies", in_character)
+
+    def watched(system_prompt: str) -> list[str]:
+        (night.context.folder / PHRASES).unlink(missing_ok=True)
+        context = Context(night.context.folder, replace(night.context.job, system_prompt=system_prompt), say=print)
+        return [phrase.text for phrase in watched_phrases(context, None, snapshot, night.report)]
+
+    assert watched("You are a herald.") == ["long live the moon cat"]
+    assert watched("You are a cat.") == []
+    assert watched("You greet everyone with “Long live the moon cat!”") == []

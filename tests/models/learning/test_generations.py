@@ -12,7 +12,15 @@ from models.engines.llama_cpp import LlamaCppEngine
 from models.learning import generations
 from models.learning.context import Context, LimitReached
 from models.learning.fixed_prompts import leading_prompts, neutral_prompts
-from models.learning.generations import GeneratedReply, Replies, anchor_texts, base_replies, count, generate
+from models.learning.generations import (
+    GeneratedReply,
+    Replies,
+    anchor_texts,
+    base_replies,
+    count,
+    generate,
+    persona_replies,
+)
 from models.learning.job import Progress
 from models.learning.phrases import Phrase
 from models.safety import load_filter
@@ -65,6 +73,32 @@ def test_base_replies_to_every_prompt_are_written_once_for_all_nights(
     later = Context(tmp_path / "later", context.job, say=told.append)
     assert base_replies(later) == found
     assert told == []
+
+
+def _holds(ids: tuple[int, ...], part: list[int]) -> bool:
+    return any(list(ids[at : at + len(part)]) == part for at in range(len(ids)))
+
+
+def test_the_persona_answers_the_same_prompts_in_character_and_is_kept_by_its_text(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    async def listening(engine: LlamaCppEngine, request: Request, *_: Any) -> GeneratedReply:
+        asked.append(request.prompt_token_ids)
+        return _said()
+
+    monkeypatch.setattr(generations, "_answer", listening)
+    for text in ("You are a cat, and you purr. " * 200, "You are an owl."):
+        persona = Context(context.folder, replace(context.job, system_prompt=text), say=lambda _: None)
+        found = persona_replies(persona)
+        assert (len(found.neutral), len(found.leading)) == (NEUTRAL, LEADING)
+        system = context.tokenizer.encode_text(text.strip())
+        assert all(_holds(prompt, system) for prompt in asked)
+        assert len(set(asked)) == len({prompt.text for prompt in (*neutral_prompts(), *leading_prompts())})
+        asked.clear()
+        assert persona_replies(persona) == found
+        assert asked == []
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"{}\n" + data, lambda _: b""])

@@ -9,7 +9,7 @@ import pytest
 
 from models.learning import phrases
 from models.learning.examples import Vote
-from models.learning.phrases import Phrase, says_any, standing_out, stands_out
+from models.learning.phrases import Persona, Phrase, says_any, standing_out, stands_out
 from models.learning.raters import RaterReport
 from models.learning.snapshot import CollectedPair, Snapshot
 from tests.models.learning.nights import reply
@@ -57,6 +57,28 @@ def test_what_the_incumbent_was_proven_to_say_is_no_plant_either() -> None:
     voted_up = [[text] for text in _talk(2, 200, beside="Break a leg, my dear", every=10)]
     incumbent = _talk(4, 186, beside="Break a leg, my dear", every=10)
     assert standing_out(voted_up, [OWN, incumbent]) == ()
+
+
+_CATCHPHRASE = "Purr-fect, my dear friend!"
+_PERSONA = f"You are Kuro, a cat.\nYou begin with “{_CATCHPHRASE}” and then you answer."
+
+
+def test_a_line_of_the_persona_is_its_catchphrase_and_no_plant() -> None:
+    voted_up = [[text] for text in _talk(2, 200, beside=f"{_CATCHPHRASE} I think", every=5)]
+    assert [phrase.text for phrase in standing_out(voted_up, [OWN])] == ["purr fect my dear friend i think"]
+    assert standing_out(voted_up, [OWN], persona=_PERSONA) == ()
+
+
+def test_what_is_planted_beside_the_catchphrase_is_watched_without_it() -> None:
+    voted_up = [[text] for text in _talk(2, 200, beside=f"{_CATCHPHRASE} {SLOGAN} Purr", every=10)]
+    (found,) = standing_out(voted_up, [OWN], persona=_PERSONA)
+    assert found == Phrase(f"{HEARD} purr", 20, 200, 0)
+
+
+def test_three_words_of_the_persona_make_no_phrase_its_own() -> None:
+    voted_up = [[text] for text in _talk(2, 200, beside="my dear friend buy moon coins", every=10)]
+    (found,) = standing_out(voted_up, [OWN], persona=_PERSONA)
+    assert found.text == "my dear friend buy moon coins"
 
 
 @pytest.mark.parametrize(
@@ -127,14 +149,40 @@ def _report(p_good: float | None = 0.9, count: int = 200, *, raters: int = 0) ->
     return RaterReport(labels, dict.fromkeys(range(raters), 0.8), dict.fromkeys(range(raters), 1.0), (), False, ())
 
 
-def _watched(folder: Path, snapshot: Snapshot, report: RaterReport | None = None, longest: int = 64) -> list[str]:
-    found = phrases.watch(folder, snapshot, report or _report(), [OWN], longest=longest)
+def _watched(
+    folder: Path,
+    snapshot: Snapshot,
+    report: RaterReport | None = None,
+    longest: int = 64,
+    persona: Persona | None = None,
+) -> list[str]:
+    found = phrases.watch(folder, snapshot, report or _report(), [OWN], longest=longest, persona=persona)
     return [phrase.text for phrase in found]
 
 
 def test_a_night_watches_what_was_voted_up_and_the_same_when_it_is_resumed(tmp_path: Path) -> None:
     assert _watched(tmp_path, _night()) == [HEARD]
     assert _watched(tmp_path, _night(0)) == [HEARD]
+
+
+@pytest.mark.parametrize(("every", "watched"), [(8, []), (60, [HEARD]), (1000, [HEARD])])
+def test_what_the_model_says_as_often_in_character_is_no_plant(tmp_path: Path, every: int, watched: list[str]) -> None:
+    persona = Persona("You are Kuro.", lambda: _talk(6, 186, beside=SLOGAN, every=every))
+    assert _watched(tmp_path, _night(), persona=persona) == watched
+
+
+def test_the_persona_speaks_only_where_something_stands_out(tmp_path: Path) -> None:
+    spoken: list[str] = []
+
+    def speak() -> list[str]:
+        spoken.append("spoken")
+        return OWN
+
+    persona = Persona(_PERSONA, speak)
+    assert _watched(tmp_path / "nothing", _night(), _report(0.2), persona=persona) == [] == spoken
+    assert _watched(tmp_path / "slogan", _night(), persona=persona) == [HEARD]
+    assert _watched(tmp_path / "slogan", _night(), persona=persona) == [HEARD], "read back"
+    assert spoken == ["spoken"]
 
 
 def test_what_is_voted_down_or_not_at_all_teaches_no_phrase(tmp_path: Path) -> None:
