@@ -74,8 +74,8 @@ async def collect(
     now: float,
     snowflakes: bool = True,
     discord_permitted: bool = False,
-) -> Collected:
     without: Set[int] = frozenset(),
+) -> Collected:
     """Gather what may be learned from. `snowflakes` tells whether members' ids hold the age of their accounts.
 
     `discord_permitted` is the operator's word that Discord permitted it; even then members have to agree. What members
@@ -117,7 +117,6 @@ def eligible(discord_permitted: bool) -> frozenset[Provenance]:
     return ELIGIBLE | {Provenance.DISCORD} if discord_permitted else ELIGIBLE
 
 
-def _collected(reply: LearnableReply) -> CollectedReply:
 def _without(replies: Iterable[LearnableReply], members: Set[int]) -> list[LearnableReply]:
     """Return the replies as if these members had said nothing of them, and not those of which nobody else did."""
     left = [
@@ -137,6 +136,7 @@ def _without(replies: Iterable[LearnableReply], members: Set[int]) -> list[Learn
     ]
 
 
+def _collected(reply: LearnableReply) -> CollectedReply:
     return CollectedReply(
         reply_id=reply.reply_id,
         conversation_id=reply.conversation_id,

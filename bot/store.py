@@ -25,8 +25,8 @@ from bot.store_nights import NightQueries
 from bot.store_privacy import PrivacyQueries
 from bot.store_raters import RaterQueries
 from bot.store_ratings import RatingQueries
-from bot.store_room import RoomQueries
 from bot.store_retractions import RetractionQueries
+from bot.store_room import RoomQueries
 from bot.store_servers import ServerQueries
 
 __all__ = ["Store", "restore"]
@@ -38,8 +38,8 @@ class Store(
     RatingQueries,
     ServerQueries,
     NightQueries,
-    RoomQueries,
     RetractionQueries,
+    RoomQueries,
     ImportQueries,
     PrivacyQueries,
     CaseQueries,
@@ -52,9 +52,9 @@ class Store(
         RatingQueries.__init__(self, database, clock, last_seq=last_seq)
         ServerQueries.__init__(self, database, clock)
         NightQueries.__init__(self, database, clock)
+        RetractionQueries.__init__(self, database)
         RoomQueries.__init__(self, database, clock)
         ImportQueries.__init__(self, database, clock)
-        RetractionQueries.__init__(self, database)
         PrivacyQueries.__init__(self, database, clock)
         CaseQueries.__init__(self, database, clock)
         LimitQueries.__init__(self, database, clock)
