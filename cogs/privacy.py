@@ -65,7 +65,7 @@ class Privacy(commands.Cog):
     @app_commands.command(description="What I read, keep and learn from, and what you can do about it")
     async def privacy(self, interaction: Interaction) -> None:
         text = privacy_text(self.bot.settings, model=self.bot.model.engine.info.model)
-        embed = discord.Embed(title="Your data and I", description=text, colour=_COLOUR)
+        embed = discord.Embed(title="Your data", description=text, colour=_COLOUR)
         await interaction.response.send_message(embed=embed, ephemeral=True)
 
     # ------------------------------------------------------------------ consent
@@ -181,7 +181,7 @@ class _ConsentButtons(ui.View):
     async def give(self, interaction: discord.Interaction[Any], button: ui.Button[Any]) -> None:
         await self._cog.give_consent(interaction)
 
-    @ui.button(label="I don't, or no more", custom_id="encore:consent:withdraw")
+    @ui.button(label="No, or no longer", custom_id="encore:consent:withdraw")
     async def withdraw(self, interaction: discord.Interaction[Any], button: ui.Button[Any]) -> None:
         await self._cog.withdraw_consent(interaction)
 

@@ -38,11 +38,8 @@ def privacy_text(settings: Settings, *, model: str) -> str:
     """Return the notice in Discord's markdown, at most 4096 characters."""
     days = _days(settings.retention_days_replies)
     contact = settings.privacy_contact or "this server's moderators, who know whoever runs me"
-    intent = (
-        "every message in the channels where I answer without a mention"
-        if settings.message_content_intent
-        else "direct messages, messages that mention me, and replies to mine"
-    )
+    everywhere = ", and every message in the channels where I answer without a mention"
+    intent = f"direct messages, messages that mention me, replies to mine{everywhere * settings.message_content_intent}"
     return "\n\n".join(
         [
             f"**I am a bot.** What I write is made by a language model ({model}) on the machine of whoever runs me; "
@@ -51,14 +48,17 @@ def privacy_text(settings: Settings, *, model: str) -> str:
             f"**What I keep:** for {days}, my replies, the ids of the messages and members they answered, the text "
             "that I read for them in the form the model reads, ratings, what you write in my forms, and how much you "
             "asked today. Moderators' changes, reports to them, and messages and answers that a server's filter hid or "
-            f"reported to them are kept for {_days(settings.retention_days_audit)}. Backups are for whoever runs me to "
-            "delete; when one is put back, what was deleted since is deleted from it again.",
+            f"reported to them are kept for {_days(settings.retention_days_audit)}. Whether you agreed, opted out, or "
+            "are muted or banned from rating stays until that changes. Backups are for whoever runs me to delete; when "
+            "one is put back, what was deleted since is deleted from it again.",
             f"**What I learn from:** {GRANTED if settings.discord_training_permission else LOCKED} {_ROOM} Ratings are "
             "also counted, to choose between versions of me; such counts name nobody.",
-            "**What you can do:** /mydata export sends you what I hold of you. /mydata delete removes it, from what "
-            "I learned too: versions of me that had read you are taken away. /mydata optout: I read, answer and keep "
-            "nothing of yours. /consent withdraw: you teach me nothing. “Report this reply” in a reply's menu asks a "
-            "human.",
+            "**What you can do:**\n"
+            "- /mydata export: you get all that I hold of you, in a file.\n"
+            "- /mydata delete: I delete it, from what I learned too: versions of me that had read you are taken away.\n"
+            "- /mydata optout: I read, answer and keep nothing of yours.\n"
+            "- /consent withdraw: you teach me nothing.\n"
+            "- “Report this reply” in a reply's menu asks a human.",
             f"**Who answers for me:** {contact}.",
         ]
     )
@@ -73,20 +73,21 @@ def receipt_text(receipt: Receipt) -> str:
         ]
         lines.append(f"Deleted: {', '.join(counted)}." if counted else "I held no reply or rating of yours.")
     if receipt.nights:
-        lines.append(f"The data of {len(receipt.nights)} {_plural('night', receipt.nights)} that had it is removed.")
+        lines.append(f"What {len(receipt.nights)} {_plural('night', receipt.nights)} had read of you is removed.")
     if receipt.adapters:
         serving = f"version {receipt.serving}" if receipt.serving else "the model as it came"
         lines.append(
-            f"{len(receipt.adapters)} {_plural('version', receipt.adapters)} of me that had learned from it "
+            f"{len(receipt.adapters)} {_plural('version', receipt.adapters)} of me that had learned from you "
             f"{'is' if len(receipt.adapters) == 1 else 'are'} removed; {serving} answers now, and I learn anew without "
-            "it in the next night."
+            "you in the next night."
         )
     if not receipt.nights and not receipt.adapters:
-        lines.append("No version of me had learned from it.")
+        lines.append("No version of me had learned from you.")
     if receipt.rows is not None:
         lines.append(
             "Kept: that you asked for this, so that a restored backup deletes it again; whether you opted out "
-            "or are muted; and, if you moderate, what you changed. My messages in the channels are Discord's to delete."
+            "or are muted; and, if you moderate, what you changed. My messages stay in the channels until a moderator "
+            "deletes them."
         )
     if receipt.failures:
         lines.append("Not all of it could be removed yet; I try again when I start next.")

@@ -109,7 +109,7 @@ def test_deletion_reaches_the_adapter_and_prints_the_receipt(folder: Path, capsy
     assert main(["mydata", "delete", str(MEI), "--yes"]) == 0
     told = capsys.readouterr().out
     assert "Deleted: 1 reply to you, 1 rating." in told
-    assert "1 version of me that had learned from it is removed; version monday-kto answers now" in told
+    assert "1 version of me that had learned from you is removed; version monday-kto answers now" in told
     assert "Backups that you made may still hold their data" in told
     assert adapters.names() == ("monday-kto",) and adapters.serving().adapter == "monday-kto"
     assert not (folder / "data" / "nights" / "tuesday").exists()

@@ -68,6 +68,7 @@ async def test_commands_are_for_every_member(world: World) -> None:
 async def test_privacy_says_what_really_holds(world: World) -> None:
     told = embed_of(await answer(world, "privacy")).description
     assert told is not None and len(told) <= 4096
+    assert "messages that mention me, replies to mine, and every message in the channels where I answer" in told
     for promise in (
         "I am a bot",
         "365 days",
@@ -93,7 +94,7 @@ async def test_privacy_follows_the_settings(tmp_path: Path, forget: FakeForget) 
     for promise in ("states that Discord gave permission", "as long as I run", "1 day", "privacy@example.org"):
         assert promise in told
     assert "teach me nothing:" not in told
-    assert "messages that mention me" in told, "without the intent it reads no more"
+    assert "replies to mine, with the messages before" in told, "without the intent it reads no more"
 
 
 # ---------------------------------------------------------------------- consent

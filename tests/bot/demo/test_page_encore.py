@@ -14,6 +14,7 @@ from playwright.async_api import Browser, Locator, expect
 from bot.commands import demo_facts
 from bot.records import Reply, ReplyState
 from tests.bot.demo.pages import Demo, page_of
+from tests.cogs.nights import FakeNightly
 from tests.world import World, live_world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all: starting it takes seconds
@@ -146,3 +147,12 @@ async def test_stop_ends_the_answer_where_it_is(browser: Browser, tmp_path: Path
         assert STORY.startswith(reply.outcome.completion)
         assert "word1 " in reply.outcome.completion != STORY
         await expect(answer).to_contain_text(reply.outcome.completion.strip())
+
+
+async def test_notice_of_privacy_has_its_paragraphs_apart_and_its_list_marked(browser: Browser, tmp_path: Path) -> None:
+    async with encore(browser, tmp_path, nightly=FakeNightly(tmp_path)) as (demo, _):
+        await demo.say("/privacy")
+        await demo.page.get_by_role("button", name="Run", exact=True).click()
+        card = demo.page.locator(".embed")
+        await expect(card.locator("p", has_text="What I read:")).to_have_css("margin-top", "8px")
+        await expect(card.locator("ul", has_text="/mydata delete")).to_have_css("list-style-type", "disc")
