@@ -34,6 +34,7 @@ from models.engines.echo import EchoEngine
 from models.loading import LoadedModel
 from models.prompt import PromptBuilder
 from models.scheduler import Scheduler
+from tests.bot.stores import open_store
 from tests.cogs.privacy import FakeForget
 
 
@@ -193,7 +194,7 @@ async def live_world(
     Fails when an event handler of the bot raised, unless the test has emptied `world.errors`.
     """
     settings = settings or Settings(data_dir=tmp_path, edit_interval_seconds=0.02, message_content_intent=True)
-    async with await Store.open(settings.database, clock=clock) as store:
+    async with await open_store(settings.database, clock=clock) as store:
         model = echo_model(tmp_path, **model_options)
         try:
             world = World(

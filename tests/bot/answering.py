@@ -15,6 +15,7 @@ from bot.store import Store
 from models.engines.echo import EchoEngine
 from models.loading import LoadedModel, load_model
 from tests.bot.screen import Screen
+from tests.bot.stores import open_store
 
 GUILD, CHANNEL, MEI = 1, 7, 11
 
@@ -45,7 +46,7 @@ class Room:
 @contextlib.asynccontextmanager
 async def opened(tmp_path: Path, *, context_tokens: int = 2048) -> AsyncIterator[Room]:
     async with contextlib.AsyncExitStack() as stack:
-        store = await stack.enter_async_context(await Store.open(tmp_path / "encore.sqlite3"))
+        store = await stack.enter_async_context(await open_store(tmp_path / "encore.sqlite3"))
         model = await load_model("echo", cache_dir=tmp_path, context_tokens=context_tokens, slots=2, queue_limit=2)
         stack.push_async_callback(model.aclose)
         settings = replace(Settings(), edit_interval_seconds=0.0)

@@ -1,12 +1,15 @@
-"""What the tests of the store share: a clock that tests move, asks, replies with their messages, and votes."""
+"""What the tests of the store share: stores, a clock that tests move, asks, replies with their messages, and votes."""
 
 from __future__ import annotations
 
+import functools
 import itertools
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from bot import database
 from bot.records import Ask, Generation, Outcome, PromptRecord, Provenance, ReactionEvent, ReactionKind, ReplyState
 from bot.store import Store
 from models.types import Sampling
@@ -24,8 +27,33 @@ class Clock:
         return self.now
 
 
+@functools.cache
+def _empty() -> bytes:
+    """Return an empty database: a dozen fsyncs make one, for which no test need wait that isn't about that."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "encore.sqlite3"
+        database._prepare(path, 0.0, 5.0).release()
+        return path.read_bytes()
+
+
+async def open_store(path: Path, **options: object) -> Store:
+    """Open a store, with an empty database where there is none yet."""
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_bytes(_empty())
+    return await Store.open(path, **options)  # type: ignore[arg-type]
+
+
 @asynccontextmanager
 async def opened(folder: Path, **options: object) -> AsyncIterator[Store]:
+    async with await open_store(folder / "encore.sqlite3", **options) as store:
+        yield store
+
+
+@asynccontextmanager
+async def opened_anew(folder: Path, **options: object) -> AsyncIterator[Store]:
+    """As `opened`, but the store makes its database by itself where there is none yet."""
     async with await Store.open(folder / "encore.sqlite3", **options) as store:  # type: ignore[arg-type]
         yield store
 

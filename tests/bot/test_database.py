@@ -20,7 +20,8 @@ from bot import database as database_module
 from bot.database import Database, connect, migrations, problems
 from bot.errors import StoreBusy, StoreDamaged, StoreError, StoreFull, StoreRefused
 from bot.store import Store
-from tests.bot.stores import Clock, new_ask, new_reply, opened
+from tests.bot.stores import Clock, new_ask, new_reply
+from tests.bot.stores import opened_anew as opened
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,7 @@ from bot import database as database_module
 from bot.database import Migration, connect, migrate, migrations, version_of
 from bot.errors import StoreError
 from bot.records import Correction, Preference, ReplyState, Vote
-from tests.bot.stores import opened
+from tests.bot.stores import opened_anew as opened
 
 # What a version-1 store held: written out, since a query of today may know columns of tomorrow.
 VERSION_1_DATA = """

@@ -27,6 +27,7 @@ from models.safety import Category, Scores
 from models.safety_embedded import load_classifier
 from tests.bot.moderation.test_guard import FINDINGS, PROMPT
 from tests.bot.screen import Screen
+from tests.bot.stores import open_store
 from tests.world import SayingEngine, echo_model
 
 GUILD, CHANNEL, MEI = 1, 7, 11
@@ -70,7 +71,7 @@ class Talk:
 @contextlib.asynccontextmanager
 async def talk(folder: Path, *, seconds_per_token: float = 0.0) -> AsyncIterator[Talk]:
     async with contextlib.AsyncExitStack() as stack:
-        store = await stack.enter_async_context(await Store.open(folder / "encore.sqlite3"))
+        store = await stack.enter_async_context(await open_store(folder / "encore.sqlite3"))
         model = echo_model(folder, seconds_per_token=seconds_per_token)
         stack.push_async_callback(model.aclose)
         options = replace(Settings(), edit_interval_seconds=0.0)

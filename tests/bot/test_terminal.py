@@ -15,6 +15,7 @@ from bot.store import Store
 from bot.terminal import Terminal, converse
 from models.loading import load_model
 from models.types import Sampling
+from tests.bot.stores import open_store
 
 
 class Desk:
@@ -35,7 +36,7 @@ class Desk:
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     async with contextlib.AsyncExitStack() as stack:
-        store = await stack.enter_async_context(await Store.open(tmp_path / "encore.sqlite3"))
+        store = await stack.enter_async_context(await open_store(tmp_path / "encore.sqlite3"))
         model = await load_model("echo", cache_dir=tmp_path, context_tokens=2048, slots=1, queue_limit=2)
         stack.push_async_callback(model.aclose)
         responder = Responder(store, model, settings=replace(Settings(), edit_interval_seconds=0.0))

@@ -16,10 +16,10 @@ from typing import Any
 
 from bot.client import EncoreBot, build_bot
 from bot.settings import Settings
-from bot.store import Store
 from bot.streaming import CURSOR
 from models.adapters import Adapters, Serving
 from tests.bot.learning import MODEL_SHA
+from tests.bot.stores import open_store
 from tests.faults.discord_payloads import TOKEN, Json
 from tests.faults.discord_stub import DiscordStub, addresses_restored
 from tests.world import echo_model
@@ -44,7 +44,7 @@ async def running_bot(discord: DiscordStub, data_dir: Path, **options: Any) -> A
     known = set(Settings.__dataclass_fields__)
     settings = replace(settings, **{key: options.pop(key) for key in known & options.keys()})
     with addresses_restored():
-        async with await Store.open(settings.database, busy_timeout_seconds=0.2) as store:
+        async with await open_store(settings.database, busy_timeout_seconds=0.2) as store:
             model = echo_model(data_dir, **options)
             bot = build_bot(settings, store, model)
             bot._connection.guild_ready_timeout = _READY_SECONDS
