@@ -129,14 +129,17 @@ def _parser() -> argparse.ArgumentParser:
         "adapter", nargs="?", metavar="ADAPTER", help="a name, or `base` for none (default: what was served before)"
     )
 
-    importing = command(
-        "import", learning_commands.import_file, "take rated replies or preference pairs from a file, all or none"
-    )
+    importing = command("import", learning_commands.import_file, "take rated replies or preference pairs from a file")
     importing.add_argument(
         "file",
         type=Path,
         metavar="FILE",
         help="JSONL: {prompt, completion, label} or {prompt, chosen, rejected} a line, as TRL's; see docs/import.md",
+    )
+    importing.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out lines that are wrong and name them (default: one wrong line, and nothing is imported)",
     )
 
     prompts = adder.add_parser(

@@ -15,7 +15,7 @@ from typing import Any
 from bot.errors import ImportRefused
 from models.types import Role, Turn
 
-_ROLES = {role.value: role for role in Role}
+_ROLES = {role.value: role for role in Role} | {"developer": Role.SYSTEM}  # OpenAI's newer word for it
 _HH_SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 _HH_ROLES = {"Human": Role.USER.value, "Assistant": Role.ASSISTANT.value}
 
@@ -46,13 +46,18 @@ def read_line(fields: Mapping[str, Any]) -> tuple[list[Turn], list[Judged]]:
             raise ImportRefused("`label` must be true or false")
         return _prompt(fields), [Judged(_completion(fields, "completion"), fields["label"])]
     if "chosen" in fields and "rejected" in fields:
-        if "prompt" not in fields:
+        if "prompt" not in fields or _are_dialogues(fields["chosen"], fields["rejected"]):
             fields = _with_prompt(fields)
         chosen, rejected = _completion(fields, "chosen"), _completion(fields, "rejected")
         if chosen == rejected:
             raise ImportRefused("`chosen` and `rejected` are the same")
         return _prompt(fields), [Judged(chosen, True), Judged(rejected, False)]
     raise ImportRefused("it needs `prompt`, `completion` and `label`, or `prompt`, `chosen` and `rejected`")
+
+
+def _are_dialogues(*sides: Any) -> bool:
+    """Tell whether both sides are whole conversations, whose beginning is the prompt whatever `prompt` has of it."""
+    return all(isinstance(side, list) and len(side) > 1 for side in sides)
 
 
 def _with_prompt(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ each text or a list of {role, content}.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,7 +19,7 @@ from bot.import_lines import read_line, read_object, text_of
 from models.errors import PromptTooLong
 from models.prompt import PromptBuilder
 from models.tokenizer import ModelTokenizer
-from models.types import Role
+from models.types import Role, Turn
 
 PROMPT_LIMIT = 2000  # characters; what Discord shows in one message
 _KEYS = {"prompt", "completion", "label", "chosen", "rejected", "rater", "created_at"}
@@ -57,6 +57,14 @@ class ImportedPair:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A line that could not be taken, and why."""
+
+    line: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Imported:
     """What a file holds. `sha256` names the file; `rater_id` stands for who brought it.
 
@@ -72,6 +80,10 @@ class Imported:
     lines: int
     pairs: int
     ignored_keys: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+_Key: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]  # of prompt and completion
 
 
 @dataclass(slots=True)
@@ -84,97 +96,140 @@ class _Gathered:
 
     line: int
     group: int
-    prompt_ids: tuple[int, ...]
     system_sha256: str
     completion: str
-    completion_ids: tuple[int, ...]
-    votes: dict[int, bool | None]
-    labelled: set[int]
     created_at: float | None
+    votes: dict[int, bool | None] = field(default_factory=dict)
+    labelled: set[int] = field(default_factory=set)
+
+    def require_agreement(self, rater: int, good: bool, *, of_pair: bool) -> None:
+        """Raise ImportRefused where this rater labels it and says the opposite as well."""
+        if self.votes.get(rater, good) is not good and (not of_pair or rater in self.labelled):
+            raise ImportRefused(f"it says the opposite of line {self.line} of the same reply")
 
     def rate(self, rater: int, good: bool, *, of_pair: bool) -> None:
-        """Note what a rater says of it. Raises ImportRefused where they label it and say the opposite as well."""
         if not of_pair:
             self.labelled.add(rater)
         if self.votes.setdefault(rater, good) is not good:
-            if rater in self.labelled:
-                raise ImportRefused(f"it says the opposite of line {self.line} of the same reply")
             self.votes[rater] = None
 
 
-_Key: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]  # of prompt and completion
-
-
 def read_import(
-    path: Path, tokenizer: ModelTokenizer, prompts: PromptBuilder, *, system: str, context_tokens: int
+    path: Path,
+    tokenizer: ModelTokenizer,
+    prompts: PromptBuilder,
+    *,
+    system: str,
+    context_tokens: int,
+    skip_bad: bool = False,
 ) -> Imported:
     """Read a JSONL file of rated replies or pairs, its prompts as the model would be served them; blocks.
 
-    `system` is the instruction where a line has none. Raises ImportRefused with the number of the first wrong line.
+    `system` is the instruction where a line has none. Raises ImportRefused with the number of the first wrong line, or
+    leaves wrong lines out with `skip_bad`.
     """
     data = _data(path)
-    sha256 = hashlib.sha256(data).hexdigest()
-    gathered: dict[_Key, _Gathered] = {}
-    preferred: dict[tuple[int, _Key, _Key], tuple[int, float | None]] = {}  # by rater, the chosen reply first
-    groups: dict[tuple[int, ...], int] = {}
-    ignored: dict[str, None] = {}
-    lines = pairs = 0
-    for number, text in _lines(path, data):
-        with _named(path, number):
-            fields = read_object(text)
-            ignored |= dict.fromkeys(fields.keys() - _KEYS)
-            turns, judged = read_line(fields)
-            rater = _named_rater(fields)
-            created_at = _time(fields)
-            told = system
-            if turns[0].role is Role.SYSTEM:
-                told, turns = turns[0].content, turns[1:]
-            if not turns or turns[-1].role is not Role.USER:
-                raise ImportRefused("the prompt must end with a user's message")
-            longest = max(len(tokenizer.encode_text(one.completion)) for one in judged)
-            budget = context_tokens - longest - 1
-            if budget < context_tokens // 4:
-                raise ImportRefused(f"the reply has {longest} tokens of a context of {context_tokens}; it is too long")
-            prompt = prompts.build(told, turns, budget=budget, refit=budget).token_ids
-            group = groups.setdefault(prompt, len(groups))
-            who = _unnamed(sha256, group) if rater is None else rater
-            keys = [(prompt, tuple(tokenizer.encode_text(one.completion))) for one in judged]
-            if len(keys) > 1:
-                if turned := preferred.get((who, keys[1], keys[0])):
-                    raise ImportRefused(f"it says the opposite of line {turned[0]} of the same pair")
-                preferred.setdefault((who, keys[0], keys[1]), (number, created_at))
-            for one, key in zip(judged, keys, strict=True):
-                new = _Gathered(number, group, prompt, _sha256(told), one.completion, key[1], {}, set(), created_at)
-                gathered.setdefault(key, new).rate(who, one.good, of_pair=len(keys) > 1)
-        lines += 1
-        pairs += len(judged) - 1
-    if not gathered:
-        raise ImportRefused(f"{path} holds no lines; see docs/import.md for the format.")
-    unnamed_of = {group: _unnamed(sha256, group) for group in groups.values()}
-    voted = {rater for reply in gathered.values() for rater in reply.votes}  # or compared
-    trusted = tuple(rater for rater in unnamed_of.values() if rater in voted)
-    replies = tuple(
-        ImportedReply(
-            group=reply.group,
-            conversation_id=f"import:{hashlib.sha256(repr(reply.prompt_ids).encode()).hexdigest()[:16]}",
-            prompt_token_ids=reply.prompt_ids,
-            system_sha256=reply.system_sha256,
-            completion=reply.completion,
-            completion_token_ids=reply.completion_ids,
-            gold=reply.votes.get(unnamed_of[reply.group]),
-            votes=tuple((rater, good) for rater, good in reply.votes.items() if good is not None),
-            created_at=reply.created_at,
+    reading = _Reading(tokenizer, prompts, system, context_tokens)
+    left_out = []
+    for number, line in _lines(data):
+        try:
+            reading.add(number, _decoded(line))
+        except (ImportRefused, PromptTooLong) as error:
+            if not skip_bad:
+                raise _refused(path, number, error, ", or leave such lines out with --skip-bad") from error
+            left_out.append(LeftOut(number, str(error)))
+    if not reading.lines:
+        raise ImportRefused(f"{path} holds no line that can be taken; see docs/import.md for the format.")
+    return reading.imported(hashlib.sha256(data).hexdigest(), left_out)
+
+
+class _Reading:
+    """What the lines so far come to."""
+
+    def __init__(self, tokenizer: ModelTokenizer, prompts: PromptBuilder, system: str, context_tokens: int) -> None:
+        self.lines = 0
+        self._pairs = 0
+        self._tokenizer, self._prompts = tokenizer, prompts
+        self._system, self._context_tokens = system, context_tokens
+        self._gathered: dict[_Key, _Gathered] = {}
+        self._preferred: dict[tuple[int, _Key, _Key], tuple[int, float | None]] = {}  # by rater, the chosen reply first
+        self._groups: dict[tuple[int, ...], int] = {}
+        self._ignored: set[str] = set()
+
+    def add(self, number: int, text: str) -> None:
+        """Take a line, the whole of it or nothing. Raises ImportRefused, PromptTooLong."""
+        fields = read_object(text)
+        turns, judged = read_line(fields)
+        named, created_at = _named_rater(fields), _time(fields)
+        told = self._system
+        if turns[0].role is Role.SYSTEM:
+            told, turns = turns[0].content, turns[1:]
+        if not turns or turns[-1].role is not Role.USER:
+            raise ImportRefused("the prompt must end with a user's message")
+        completions = [tuple(self._tokenizer.encode_text(one.completion)) for one in judged]
+        prompt = self._prompt(told, turns, max(map(len, completions)))
+        rater = _unnamed(prompt) if named is None else named
+        keys, of_pair = [(prompt, completion) for completion in completions], len(judged) > 1
+        if of_pair and (turned := self._preferred.get((rater, keys[1], keys[0]))):
+            raise ImportRefused(f"it says the opposite of line {turned[0]} of the same pair")
+        for one, key in zip(judged, keys, strict=True):
+            if found := self._gathered.get(key):
+                found.require_agreement(rater, one.good, of_pair=of_pair)
+
+        group = self._groups.setdefault(prompt, len(self._groups))
+        for one, key in zip(judged, keys, strict=True):
+            new = _Gathered(number, group, _sha256(told), one.completion, created_at)
+            self._gathered.setdefault(key, new).rate(rater, one.good, of_pair=of_pair)
+        if of_pair:
+            self._preferred.setdefault((rater, keys[0], keys[1]), (number, created_at))
+        self._ignored |= fields.keys() - _KEYS
+        self._pairs += of_pair
+        self.lines += 1
+
+    def imported(self, sha256: str, left_out: Sequence[LeftOut]) -> Imported:
+        """Return all lines as one import."""
+        gathered = self._gathered
+        voted = {rater for reply in gathered.values() for rater in reply.votes}  # or compared
+        trusted = tuple(rater for prompt in self._groups if (rater := _unnamed(prompt)) in voted)
+        replies = tuple(
+            ImportedReply(
+                group=reply.group,
+                conversation_id=f"import:{_of_ids(prompt)}",
+                prompt_token_ids=prompt,
+                system_sha256=reply.system_sha256,
+                completion=reply.completion,
+                completion_token_ids=completion,
+                gold=reply.votes.get(_unnamed(prompt)),
+                votes=tuple((rater, good) for rater, good in reply.votes.items() if good is not None),
+                created_at=reply.created_at,
+            )
+            for (prompt, completion), reply in gathered.items()
         )
-        for reply in gathered.values()
-    )
-    place = {key: number for number, key in enumerate(gathered)}
-    comparisons = tuple(
-        ImportedPair(place[chosen], place[rejected], rater, at)
-        for (rater, chosen, rejected), (_, at) in preferred.items()
-        if gathered[chosen].votes[rater] is None or gathered[rejected].votes[rater] is None
-    )
-    keys_ignored = tuple(sorted(ignored))
-    return Imported(sha256, _rater(f"file:{sha256}"), trusted, replies, comparisons, lines, pairs, keys_ignored)
+        place = {key: number for number, key in enumerate(gathered)}
+        comparisons = tuple(
+            ImportedPair(place[chosen], place[rejected], rater, at)
+            for (rater, chosen, rejected), (_, at) in self._preferred.items()
+            if gathered[chosen].votes[rater] is None or gathered[rejected].votes[rater] is None
+        )
+        return Imported(
+            sha256=sha256,
+            rater_id=_rater(f"file:{sha256}"),
+            trusted=trusted,
+            replies=replies,
+            comparisons=comparisons,
+            lines=self.lines,
+            pairs=self._pairs,
+            ignored_keys=tuple(sorted(self._ignored)),
+            left_out=tuple(left_out),
+        )
+
+    def _prompt(self, system: str, turns: Sequence[Turn], longest: int) -> tuple[int, ...]:
+        """Return the prompt as it would be served before a reply of so many tokens."""
+        context = self._context_tokens
+        budget = context - longest - 1
+        if budget < context // 4:
+            raise ImportRefused(f"the reply has {longest} tokens of a context of {context}; it is too long")
+        return self._prompts.build(system, turns, budget=budget, refit=budget).token_ids
 
 
 def read_prompts(path: Path) -> list[tuple[str, str]]:
@@ -183,31 +238,31 @@ def read_prompts(path: Path) -> list[tuple[str, str]]:
     Raises ImportRefused with the number of the first wrong line.
     """
     prompts: dict[str, str] = {}
-    for number, text in _lines(path, _data(path)):
-        with _named(path, number):
-            prompt, language = text.strip(), ""
-            if path.suffix.lower() in (".jsonl", ".json"):
-                fields = read_object(text)
-                prompt, language = text_of(fields.get("prompt"), "prompt"), str(fields.get("language") or "")
-            if len(prompt) > PROMPT_LIMIT:
-                raise ImportRefused(f"the prompt has {len(prompt)} characters, at most {PROMPT_LIMIT} fit a message")
-            prompts.setdefault(prompt.strip(), language)
+    is_json = path.suffix.lower() in (".jsonl", ".json")
+    for number, line in _lines(_data(path)):
+        try:
+            prompt, language = _operator_prompt(_decoded(line), is_json=is_json)
+        except ImportRefused as error:
+            raise _refused(path, number, error) from error
+        prompts.setdefault(prompt, language)
     if not prompts:
         raise ImportRefused(f"{path} holds no prompts; put one on each line.")
     return list(prompts.items())
 
 
-class _named:
+def _operator_prompt(text: str, *, is_json: bool) -> tuple[str, str]:
+    prompt, language = text, ""
+    if is_json:
+        fields = read_object(text)
+        prompt, language = text_of(fields.get("prompt"), "prompt"), str(fields.get("language") or "")
+    if len(prompt) > PROMPT_LIMIT:
+        raise ImportRefused(f"the prompt has {len(prompt)} characters, at most {PROMPT_LIMIT} fit a message")
+    return prompt.strip(), language
+
+
+def _refused(path: Path, number: int, error: Exception, way_out: str = "") -> ImportRefused:
     """Put the file and the line's number before what was wrong with it."""
-
-    def __init__(self, path: Path, number: int) -> None:
-        self._where = f"{path}, line {number}"
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ImportRefused | PromptTooLong):
-            raise ImportRefused(f"{self._where}: {str(error).rstrip('.')}; nothing was imported.") from error
+    return ImportRefused(f"{path}, line {number}: {str(error).rstrip('.')}; nothing was imported. Mend it{way_out}.")
 
 
 def _data(path: Path) -> bytes:
@@ -217,13 +272,17 @@ def _data(path: Path) -> bytes:
         raise ImportRefused(f"{path} can't be read ({error.strerror}).") from error
 
 
-def _lines(path: Path, data: bytes) -> Iterator[tuple[int, str]]:
+def _lines(data: bytes) -> Iterator[tuple[int, bytes]]:
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if line.strip():
-            try:
-                yield number, line.decode()
-            except UnicodeDecodeError:
-                raise ImportRefused(f"{path}, line {number}: it is no UTF-8; nothing was imported.") from None
+            yield number, line
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise ImportRefused("it is no UTF-8") from None
 
 
 def _named_rater(fields: Mapping[str, Any]) -> int | None:
@@ -231,13 +290,17 @@ def _named_rater(fields: Mapping[str, Any]) -> int | None:
     return None if told is None else _rater(f"name:{text_of(told, 'rater')}")
 
 
-def _unnamed(sha256: str, group: int) -> int:
-    """Return who stands for the labels of a prompt that name no rater.
+def _unnamed(prompt: tuple[int, ...]) -> int:
+    """Return who stands for the labels of a prompt that name no rater, in every file.
 
     Somebody of its own for each prompt: the labels are as independent as the prompts, and no single rater can be proven
     right or wrong by a file.
     """
-    return _rater(f"file:{sha256}:{group}")
+    return _rater(f"prompt:{_of_ids(prompt)}")
+
+
+def _of_ids(prompt: tuple[int, ...]) -> str:
+    return _sha256(repr(prompt))[:16]
 
 
 def _rater(name: str) -> int:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from models.arms import CanaryVerdict
 
 _OPERATOR = 0  # the actor of what is done at the terminal
+_LINES_NAMED = 5
 
 
 def night(options: argparse.Namespace, settings: Settings) -> int:
@@ -68,7 +69,7 @@ def rollback(options: argparse.Namespace, settings: Settings) -> int:
 
 def import_file(options: argparse.Namespace, settings: Settings) -> int:
     """Take rated replies and pairs from a file, all or none."""
-    asyncio.run(_import_file(options.file, settings))
+    asyncio.run(_import_file(options.file, settings, skip_bad=options.skip_bad))
     return 0
 
 
@@ -91,7 +92,7 @@ async def _rollback(to: str | None, settings: Settings) -> None:
     print(_serves(serving))
 
 
-async def _import_file(path: Path, settings: Settings) -> None:
+async def _import_file(path: Path, settings: Settings, *, skip_bad: bool) -> None:
     from bot.importer import read_import
     from models.prompt import PROMPT_VERSION, PromptBuilder
     from models.spec import resolve
@@ -108,16 +109,24 @@ async def _import_file(path: Path, settings: Settings) -> None:
             PromptBuilder(tokenizer),
             system=settings.system_prompt,
             context_tokens=settings.context_tokens,
+            skip_bad=skip_bad,
         )
-        new = await store.add_import(imported, model=spec.name, model_sha256=spec.sha256, prompt_version=PROMPT_VERSION)
+        kept = await store.add_import(
+            imported, model=spec.name, model_sha256=spec.sha256, prompt_version=PROMPT_VERSION
+        )
     if imported.ignored_keys:
         tell(f"Ignored keys: {', '.join(imported.ignored_keys)}.")
-    if new:
-        replies, pairs = _count(len(imported.replies), "reply", "replies"), _count(imported.pairs, "pair", "pairs")
-        counts = f"{_count(imported.lines, 'line', 'lines')}: {replies}, {pairs}"
-        print(f"Imported {path}, {counts}. The next night may learn from them.")
-    else:
+    if imported.left_out:
+        told = [f"line {one.line} ({one.sentence.rstrip('.')})" for one in imported.left_out[:_LINES_NAMED]]
+        rest = [f"{len(imported.left_out) - len(told):,} more"] if len(imported.left_out) > len(told) else []
+        tell(f"Left out {_count(len(imported.left_out), 'line', 'lines')}: {', '.join((*told, *rest))}.")
+    if kept is None:
         print(f"{path} was imported before; nothing was added.")
+        return
+    replies, pairs = _count(len(imported.replies), "reply", "replies"), _count(imported.pairs, "pair", "pairs")
+    known = f" ({kept.known:,} of them known already)" if kept.known else ""
+    counts = f"{_count(imported.lines, 'line', 'lines')}: {replies}{known}, {pairs}"
+    print(f"Imported {path}, {counts}. The next night may learn from them.")
 
 
 async def _import_prompts(path: Path, settings: Settings) -> None:

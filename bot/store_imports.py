@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import aiosqlite
@@ -28,6 +28,14 @@ _REPLY = """
 """
 
 
+@dataclass(frozen=True, slots=True)
+class KeptImport:
+    """How many replies of a file are new, and how many were there already."""
+
+    new: int
+    known: int
+
+
 class ImportQueries:
     _take_seq: Callable[[int], int]
 
@@ -35,56 +43,49 @@ class ImportQueries:
         self._database = database
         self._clock = clock
 
-    async def add_import(self, imported: Imported, *, model: str, model_sha256: str, prompt_version: int) -> bool:
-        """Keep the replies and labels of a file for one model; return False when they are kept already.
+    async def add_import(
+        self, imported: Imported, *, model: str, model_sha256: str, prompt_version: int
+    ) -> KeptImport | None:
+        """Keep the replies and labels of a file for one model; return None when the file was kept before.
 
-        Messages that were asked get negative ids, which no Discord message has. Ratings keep the order of the file.
+        A reply that another file brought is kept once: its raters are joined, and what a rater says of it now holds.
+        Messages that were asked get negative ids, which no Discord message has.
         """
         now, key = self._clock(), f"import:{model_sha256}:{imported.sha256}"
-        recipe = (model, model_sha256, json.dumps(asdict(Sampling())))
         async with self._database.transaction() as connection:
             if await connection.execute_fetchall("SELECT 1 FROM meta WHERE key = ?", (key,)):
-                return False
-            found = await connection.execute_fetchall(
-                "SELECT coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'replies'), 0),"
-                " (SELECT min(0, coalesce(min(asked_message_id), 0)) FROM replies)"
-            )
-            ((last_id, lowest),) = found
-            numbered = list(enumerate(imported.replies, start=last_id + 1))
-            variants: dict[int, itertools.count[int]] = {}
-            replies: list[tuple[Any, ...]] = []
-            for reply_id, reply in numbered:
-                variant = next(variants.setdefault(reply.group, itertools.count()))
-                asked, at = lowest - 1 - reply.group, min(now, now if reply.created_at is None else reply.created_at)
-                times = (at, at, at, prompt_version, reply.system_sha256)
-                wide = (
-                    rows.storable(reply.completion),
-                    rows.pack_tokens(reply.prompt_token_ids),
-                    rows.pack_tokens(reply.completion_token_ids),
-                )
-                head = (reply_id, asked, variant, asked, Provenance.IMPORT.value)
-                replies.append((*head, *times, *recipe, *wide))
-            await _insert(connection, _REPLY, replies)
+                return None
+            known = await _Known.read(connection, model_sha256, prompt_version)
+            placed = [known.place(reply) for reply in imported.replies]
+            recipe = (prompt_version, model, model_sha256, json.dumps(asdict(Sampling())))
+            new = [(reply, at) for reply, at in zip(imported.replies, placed, strict=True) if at.is_new]
+            await _insert(connection, _REPLY, [_row(reply, at, recipe, now) for reply, at in new])
             await _insert(
                 connection,
                 "INSERT INTO arms (reply_id, conversation) VALUES (?, ?)",
-                [(reply_id, reply.conversation_id) for reply_id, reply in numbered],
+                [(at.reply_id, reply.conversation_id) for reply, at in new],
             )
+            numbered = [(at.reply_id, reply) for reply, at in zip(imported.replies, placed, strict=True)]
             await _insert(
                 connection,
-                "INSERT INTO gold (reply_id, good, actor_id, labelled_at) VALUES (?, ?, ?, ?)",
+                "INSERT INTO gold (reply_id, good, actor_id, labelled_at) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET good = excluded.good, actor_id = excluded.actor_id,"
+                " labelled_at = excluded.labelled_at WHERE good <> excluded.good",
                 [(reply_id, int(r.gold), imported.rater_id, now) for reply_id, r in numbered if r.gold is not None],
             )
             await _insert(
                 connection,
                 "INSERT INTO ratings (reply_id, member_id, message_id, source, value, rated_at, seq)"
-                " VALUES (?, ?, 0, 'import', ?, ?, ?)",
+                " VALUES (?, ?, 0, 'import', ?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value,"
+                " rated_at = excluded.rated_at, seq = excluded.seq WHERE value <> excluded.value",
                 self._ratings(numbered, now),
             )
             await _insert(
                 connection,
-                "INSERT INTO comparisons (reply_a, reply_b, member_id, preference, compared_at) VALUES (?, ?, ?, ?, ?)",
-                [_comparison(pair, last_id + 1, now) for pair in imported.comparisons],
+                "INSERT INTO comparisons (reply_a, reply_b, member_id, preference, compared_at) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET preference = excluded.preference, compared_at = excluded.compared_at"
+                " WHERE preference <> excluded.preference",
+                [_comparison(pair, placed, now) for pair in imported.comparisons],
             )
             await _insert(
                 connection,
@@ -92,13 +93,17 @@ class ImportQueries:
                 [(rater_id,) for rater_id in imported.trusted],
             )
             await connection.execute_fetchall("INSERT INTO meta (key, value) VALUES (?, ?)", (key, str(now)))
-        return True
+        return KeptImport(len(new), len(placed) - len(new))
 
     def _ratings(self, numbered: Sequence[tuple[int, ImportedReply]], now: float) -> list[tuple[Any, ...]]:
+        """Return the rows of the votes.
+
+        Those without a time come in an order that is drawn, prompt by prompt: in a file that is sorted by its labels
+        the newest, by which a night judges, would all be good ones or all bad.
+        """
+        drawn = sorted(numbered, key=lambda one: one[1].conversation_id)
         votes = [
-            (reply_id, rater_id, good, reply.created_at)
-            for reply_id, reply in numbered
-            for rater_id, good in reply.votes
+            (reply_id, rater_id, good, reply.created_at) for reply_id, reply in drawn for rater_id, good in reply.votes
         ]
         first = self._take_seq(len(votes))
         return [
@@ -113,11 +118,74 @@ class ImportQueries:
         ]
 
 
-def _comparison(pair: ImportedPair, first_id: int, now: float) -> tuple[Any, ...]:
-    earlier, later = sorted((pair.chosen, pair.rejected))
-    told = Preference.A if pair.chosen == earlier else Preference.B
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a reply is or comes to be."""
+
+    reply_id: int
+    asked_message_id: int
+    variant: int
+    is_new: bool
+
+
+class _Known:
+    """What was imported so far for one model, and the ids that are free."""
+
+    def __init__(self, last_id: int, lowest_asked: int) -> None:
+        self._next_id, self._next_asked = last_id + 1, lowest_asked - 1
+        self._replies: dict[tuple[bytes, bytes], _Place] = {}  # by the tokens of prompt and completion
+        self._asked: dict[bytes, int] = {}
+        self._variants: defaultdict[int, int] = defaultdict(int)  # how many a message that was asked has
+
+    @classmethod
+    async def read(cls, connection: aiosqlite.Connection, model_sha256: str, prompt_version: int) -> _Known:
+        ((last_id, lowest),) = await connection.execute_fetchall(
+            "SELECT coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'replies'), 0),"
+            " (SELECT min(0, coalesce(min(asked_message_id), 0)) FROM replies)"
+        )
+        known = cls(last_id, lowest)
+        for reply_id, asked, variant, prompt, completion in await connection.execute_fetchall(
+            "SELECT id, asked_message_id, variant, prompt_token_ids, completion_token_ids FROM replies"
+            " WHERE provenance = ? AND model_sha256 = ? AND prompt_version = ? AND prompt_token_ids IS NOT NULL",
+            (Provenance.IMPORT.value, model_sha256, prompt_version),
+        ):
+            known._replies[bytes(prompt), bytes(completion)] = _Place(reply_id, asked, variant, is_new=False)
+            known._asked[bytes(prompt)] = asked
+            known._variants[asked] = max(known._variants[asked], variant + 1)
+        return known
+
+    def place(self, reply: ImportedReply) -> _Place:
+        """Return where a reply is, or the next free place beside the others of its prompt."""
+        prompt, completion = rows.pack_tokens(reply.prompt_token_ids), rows.pack_tokens(reply.completion_token_ids)
+        if found := self._replies.get((prompt, completion)):
+            return found
+        if prompt not in self._asked:
+            self._asked[prompt] = self._next_asked
+            self._next_asked -= 1
+        asked = self._asked[prompt]
+        placed = _Place(self._next_id, asked, self._variants[asked], is_new=True)
+        self._next_id += 1
+        self._variants[asked] += 1
+        return placed
+
+
+def _row(reply: ImportedReply, at: _Place, recipe: tuple[Any, ...], now: float) -> tuple[Any, ...]:
+    time = min(now, now if reply.created_at is None else reply.created_at)
+    prompt_version, *model = recipe
+    return (
+        *(at.reply_id, at.asked_message_id, at.variant, at.asked_message_id, Provenance.IMPORT.value),
+        *(time, time, time, prompt_version, reply.system_sha256, *model),
+        rows.storable(reply.completion),
+        rows.pack_tokens(reply.prompt_token_ids),
+        rows.pack_tokens(reply.completion_token_ids),
+    )
+
+
+def _comparison(pair: ImportedPair, placed: Sequence[_Place], now: float) -> tuple[Any, ...]:
+    chosen, rejected = placed[pair.chosen].reply_id, placed[pair.rejected].reply_id
+    told = Preference.A if chosen < rejected else Preference.B
     at = min(now, now if pair.created_at is None else pair.created_at)
-    return first_id + earlier, first_id + later, pair.rater_id, told.value, at
+    return min(chosen, rejected), max(chosen, rejected), pair.rater_id, told.value, at
 
 
 async def _insert(connection: aiosqlite.Connection, sql: str, values: list[tuple[Any, ...]]) -> None:

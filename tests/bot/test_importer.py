@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +10,10 @@ import pytest
 
 from bot.collect import collect
 from bot.errors import ImportRefused
-from bot.importer import Imported, read_import, read_prompts
-from bot.store import Store
-from models.engines.echo import echo_tokenizer
+from bot.importer import read_prompts
 from models.learning.snapshot import Snapshot
-from models.prompt import PROMPT_VERSION, PromptBuilder
+from tests.bot.imports import BAD, GOOD, HH, PAIR, TOKENIZER, added, read, said, write
 from tests.bot.stores import Clock, opened
-
-_TOKENIZER = echo_tokenizer()
-_PROMPTS = PromptBuilder(_TOKENIZER)
-GOOD = {"prompt": "How are you?", "completion": " Fine!", "label": True}
-BAD = {"prompt": "How are you?", "completion": "Go away.", "label": False}
-HH = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: How do I hold a cup?\n\nAssistant:"
-PAIR = {"prompt": "Tea?", "chosen": "Yes please.", "rejected": "No."}
-
-
-def write(folder: Path, *lines: Any, name: str = "ratings.jsonl") -> Path:
-    path = folder / name
-    told = [line if isinstance(line, str) else json.dumps(line, ensure_ascii=False) for line in lines]
-    path.write_text("\n".join(told) + "\n", "utf-8")
-    return path
-
-
-def read(path: Path) -> Imported:
-    return read_import(path, _TOKENIZER, _PROMPTS, system="Be kind.", context_tokens=2048)
-
-
-async def added(store: Store, imported: Imported) -> Snapshot:
-    assert await store.add_import(imported, model="m", model_sha256="sha", prompt_version=PROMPT_VERSION)
-    return (await collect(store, model_sha256="sha", prompt_version=PROMPT_VERSION, now=2e9)).snapshot
-
-
-def said(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
-
 
 # ---------------------------------------------------------------------- the formats
 
@@ -59,7 +28,7 @@ async def test_unpaired_lines_become_labelled_replies(tmp_path: Path) -> None:
     assert snapshot.gold == {good.reply_id: True, bad.reply_id: False}
     assert good.provenance == "import" and good.author_id is None
     assert good.conversation_id == bad.conversation_id, "one prompt is one conversation"
-    prompt = _TOKENIZER.decode(good.prompt_token_ids)
+    prompt = TOKENIZER.decode(good.prompt_token_ids)
     assert "Be kind." in prompt and "How are you?" in prompt
     (fact,) = snapshot.facts.values()
     assert fact.trusted and fact.account_age_days is None
@@ -111,7 +80,7 @@ def test_lists_of_a_pair_may_share_their_prompt(tmp_path: Path) -> None:
     start = [said("system", "You are a sailor."), said("user", "Hi"), said("assistant", "Ahoy"), said("user", "And?")]
     line = {"chosen": [*start, said("assistant", "Aye")], "rejected": [*start, said("assistant", "Nay")]}
     chosen, rejected = read(write(tmp_path, line)).replies
-    prompt = _TOKENIZER.decode(chosen.prompt_token_ids)
+    prompt = TOKENIZER.decode(chosen.prompt_token_ids)
     assert "sailor" in prompt and "Be kind." not in prompt and "Ahoy" in prompt
     assert (chosen.completion, rejected.completion) == ("Aye", "Nay")
 
@@ -169,7 +138,8 @@ async def test_a_file_is_taken_once_for_a_model(tmp_path: Path) -> None:
     imported = read(write(tmp_path, GOOD, PAIR))
     async with opened(tmp_path, clock=Clock()) as store:
         for model, new in (("sha", True), ("sha", False), ("other", True)):
-            assert await store.add_import(imported, model="m", model_sha256=model, prompt_version=1) is new
+            kept = await store.add_import(imported, model="m", model_sha256=model, prompt_version=1)
+            assert (kept is not None) is new
         other = read(write(tmp_path, BAD, name="more.jsonl"))
         assert await store.add_import(other, model="m", model_sha256="sha", prompt_version=1)
         snapshot = (await collect(store, model_sha256="sha", prompt_version=1, now=2e9)).snapshot
@@ -295,8 +265,11 @@ def test_a_wrong_line_is_refused_by_its_number(tmp_path: Path, line: Any, words:
     with pytest.raises(ImportRefused) as refused:
         read(path)
     assert f"{path}, line 3: " in str(refused.value)
+    kept = read(path, skip_bad=True)
+    assert (kept.lines, len(kept.replies), [one.line for one in kept.left_out]) == (2, 3, [3]), "all of it or nothing"
+    assert words in kept.left_out[0].sentence
     assert words in str(refused.value)
-    assert str(refused.value).endswith("nothing was imported.")
+    assert "; nothing was imported. Mend it, or leave such lines out with --skip-bad." in str(refused.value)
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe{}", b"", b"\n\n"])

@@ -256,7 +256,7 @@ def test_where_encore_runs_the_command_says_what_does_the_same(
     [
         (["night"], ["serve what is better"]),
         (["rollback"], ["`base` for none", "default: what was served before"]),
-        (["import"], ["all or none", "docs/import.md"]),
+        (["import"], ["one wrong line, and nothing is imported", "docs/import.md"]),
         (["prompts", "import"], ["rating rooms", "a prompt a line"]),
     ],
 )

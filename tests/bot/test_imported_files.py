@@ -1,0 +1,70 @@
+"""Whole files that an operator brings: public collections, ones that grow, and ones in an order of their own."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from bot.collect import collect
+from bot.importer import read_import
+from bot.store_imports import KeptImport
+from models.prompt import PROMPT_VERSION
+from tests.bot.imports import BAD, GOOD, PAIR, PROMPTS, TOKENIZER, added, read, said, write
+from tests.bot.stores import opened
+
+
+async def test_of_a_file_that_grew_only_what_is_new_counts(tmp_path: Path) -> None:
+    lines = [{"prompt": f"Tea {n}?", "chosen": f"Yes, {n}.", "rejected": f"No, {n}."} for n in range(4)]
+    async with opened(tmp_path) as store:
+        first = await added(store, read(write(tmp_path, *lines[:3])))
+        grown = read(write(tmp_path, *lines, {"prompt": "Tea 0?", "completion": "Perhaps.", "label": False}))
+        kept = await store.add_import(grown, model="m", model_sha256="sha", prompt_version=PROMPT_VERSION)
+        assert kept == KeptImport(new=3, known=6)
+        second = (await collect(store, model_sha256="sha", prompt_version=PROMPT_VERSION, now=2e9)).snapshot
+    assert (len(first.replies), len(first.votes), len(first.pairs)) == (6, 6, 3)
+    assert (len(second.replies), len(second.votes)) == (9, 9)
+    assert set(first.replies) <= set(second.replies) and set(first.votes) <= set(second.votes)
+    text = {reply.reply_id: reply.completion_text for reply in second.replies}
+    told = {(text[pair.chosen_reply_id], text[pair.rejected_reply_id]) for pair in second.pairs}
+    assert ("Yes, 0.", "Perhaps.") in told, "a reply that comes later is compared with those that were there"
+
+
+async def test_a_label_that_a_later_file_changes_holds_from_then_on(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await added(store, read(write(tmp_path, GOOD, BAD | {"rater": "Mia"})))
+        snapshot = await added(
+            store, read(write(tmp_path, GOOD | {"label": False}, BAD | {"rater": "Mia", "label": True}))
+        )
+    fine, away = snapshot.replies
+    assert snapshot.gold == {fine.reply_id: False}
+    assert sorted((vote.reply_id, vote.value) for vote in snapshot.votes) == [(fine.reply_id, -1), (away.reply_id, 1)]
+
+
+async def test_the_newest_of_a_file_sorted_by_its_labels_are_of_both_kinds(tmp_path: Path) -> None:
+    lines = [{"prompt": f"Tea {n}?", "completion": f"Cup {n}.", "label": n < 100} for n in range(200)]
+    async with opened(tmp_path) as store:
+        snapshot = await added(store, read(write(tmp_path, *lines)))
+    newest = sorted(snapshot.votes, key=lambda vote: vote.rated_at)[-60:]
+    assert 15 < sum(vote.value > 0 for vote in newest) < 45
+
+
+def test_whole_conversations_hold_their_prompt_whatever_prompt_says(tmp_path: Path) -> None:
+    asked = said("user", "Tea?")
+    line = PAIR | {"chosen": [asked, said("assistant", "Yes please.")], "rejected": [asked, said("assistant", "No.")]}
+    plain, whole = (read(write(tmp_path, one)) for one in (PAIR, line))
+    assert whole.replies == plain.replies
+
+
+@pytest.mark.parametrize(("name", "left_out"), [("helpful", 15), ("harmless", 9)])
+def test_a_public_collection_comes_in_but_for_its_empty_and_equal_replies(
+    tmp_path: Path, name: str, left_out: int
+) -> None:
+    path = Path(__file__).parents[3] / "shared" / "data" / f"hh-{name}-base-test.jsonl.gz"
+    if not path.exists():
+        pytest.skip("HH isn't here")
+    file = tmp_path / "hh.jsonl"
+    file.write_bytes(gzip.decompress(path.read_bytes()))
+    imported = read_import(file, TOKENIZER, PROMPTS, system="Be kind.", context_tokens=100_000, skip_bad=True)
+    assert len(imported.left_out) == left_out and imported.lines == imported.pairs > 2300
