@@ -4,6 +4,7 @@ ModelError
 |- ModelUnavailable    the weights can't be fetched, are damaged, or are of no known kind
 |  `- WrongModel       MODEL or SAFETY_MODEL names nothing that could be loaded: the setting is wrong
 |- QueueFull           too many requests wait; the asker should try again in a moment
+|- DiskFull            there was no room for a file of a night
 |- AdapterRefused      an adapter is damaged, of another model, not there, or llama.cpp doesn't take it
 |- PromptTooLong       what can't be dropped (instructions and the newest message) exceeds the context
 `- EngineFailed        the engine broke while it generated
@@ -24,6 +25,10 @@ class WrongModel(ModelUnavailable):
 
 
 class QueueFull(ModelError):
+    pass
+
+
+class DiskFull(ModelError):
     pass
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from models.errors import ModelError
+from models.errors import DiskFull
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from models.learning.batches import Tokens
 
 _STATE = "state"
-
-
-class DiskFull(ModelError):
-    """There was no room for a checkpoint or an adapter; what was there before is whole."""
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -100,14 +96,14 @@ def write_durably(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def told_if_full(path: Path) -> Iterator[None]:
-    """Turn a full disk, as the system or safetensors reports it, into DiskFull."""
+    """Turn a full disk, as the system or safetensors reports it, into DiskFull; what was there before is whole."""
     try:
         yield
     except (OSError, SafetensorError) as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or "os error 28" in str(error) or "No space left" in str(error):
             raise DiskFull(
-                f"The disk is full: {path.name} couldn't be written. Free 1 GB beside {path.parent} and run "
-                "another night."
+                f"The disk is full: {path.name} couldn't be written. Free 1 GB beside {path.parent}; the next night "
+                "goes on from here."
             ) from error
         raise

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from models.adapters import Adapters
-from models.errors import ModelError
+from models.errors import DiskFull, ModelError
 from models.fetch import sha256_of
 from models.learning import job as jobs
 from models.learning.context import Context, LimitReached
@@ -127,7 +127,7 @@ def _attempted(context: Context) -> Result:
         return run(context)
     except ModelError as error:
         log.warning("the night ends: %s", error, exc_info=True)
-        return failed(str(error), resumable=isinstance(error, LimitReached))
+        return failed(str(error), resumable=isinstance(error, DiskFull | LimitReached))
     except OSError as error:
         log.exception("the night ends")
         if error.errno in _FULL:

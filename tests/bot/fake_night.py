@@ -1,7 +1,7 @@
 """A night's job that does as it is told: `python fake_night.py MODE FOLDER`.
 
 promote, reject, insufficient, failed   end so
-full                                    fails as on a full disk, with a finished step
+full                                    fails where a checkpoint finds the disk full, with a finished step
 die                                     is killed by SIGKILL, as by a system without memory
 quiet                                   ends well without a result
 garble                                  leaves a result that is none
@@ -18,9 +18,20 @@ import time
 from pathlib import Path
 
 from models.adapters import Adapters
+from models.errors import DiskFull
 from models.learning import job as jobs
 from models.learning.job import Outcome, Progress, Result
 from tests.models.adapter_files import stage
+
+
+def _end_on_a_full_disk(folder: Path) -> None:
+    from models.learning import night  # takes a second, which the other modes needn't wait for
+
+    def run(_: object) -> Result:
+        raise DiskFull("The disk is full.")
+
+    night.run = run
+    night.night(folder, say=lambda _: None)
 
 
 def main(mode: str, folder: Path) -> None:
@@ -41,7 +52,7 @@ def main(mode: str, folder: Path) -> None:
     if mode == "full":
         (folder / "train").mkdir(exist_ok=True)
         (folder / "train" / "adapter.safetensors").write_bytes(b"a finished step")
-        jobs.write_result(folder, Result(Outcome.FAILED, ("The disk is full.",), resumable=True))
+        _end_on_a_full_disk(folder)
         return
     adapter = None
     if mode in ("promote", "wait"):

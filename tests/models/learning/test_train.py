@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import torch
 
+from models.errors import DiskFull
 from models.learning.batches import Tokens, of_reply
-from models.learning.checkpoint import DiskFull, References, read_checkpoint
+from models.learning.checkpoint import References, read_checkpoint
 from models.learning.objectives import Objective
 from models.learning.torch_model import completion_logprobs, fresh_adapter, read_adapter
 from models.learning.train import (
