@@ -194,7 +194,7 @@ class Nightly:
         newest = await self._store.nights(_MOST_RETRACTED)
         retracted = [night.outcome is NightOutcome.RETRACTED for night in newest]
         if retracted and retracted[0] and not (len(retracted) == _MOST_RETRACTED and all(retracted)):
-            return newest[0].finished_at
+            return min(newest[0].finished_at or now, now)  # later: the clock was ahead when it ended
         planned, begun = self._occurrence(), await self._begun(now)
         if begun < planned:
             return max(planned, self._opened_at) + self._jitter

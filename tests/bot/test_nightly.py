@@ -262,6 +262,16 @@ async def test_a_clock_that_was_years_ahead_does_not_end_learning(tmp_path: Path
         assert len(await _time_goes_on(h, at("2026-06-03T12:00"))) == 2
 
 
+async def test_a_night_that_was_taken_back_while_the_clock_was_ahead_is_repeated_at_once(tmp_path: Path) -> None:
+    async with house(tmp_path, hour=4) as h:
+        h.clock.now += 40 * 86_400
+        night = Night("ahead", Cause.SCHEDULE, NightState.RUNNING, h.clock.now)
+        await h.store.begin_night(night)
+        await h.work.end(replace(night, state=NightState.FINISHED, outcome=NightOutcome.RETRACTED))
+        h.clock.now -= 40 * 86_400
+        assert await h.nightly.due()
+
+
 @pytest.mark.usefixtures("quick_job")
 async def test_a_night_missed_while_encore_was_off_is_caught_up_once(tmp_path: Path) -> None:
     clock = Clock(at("2026-06-01T12:00"))
