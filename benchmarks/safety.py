@@ -55,7 +55,10 @@ def main() -> None:
     if arguments.candidate:
         figures = candidate(arguments.candidate, arguments.data)
     else:
-        parts = {name: PARTS[name](arguments) for name in arguments.part or PARTS}
+        parts = {}
+        for name in arguments.part or PARTS:
+            print(f"{name} ...", file=sys.stderr)
+            parts[name] = PARTS[name](arguments)
         figures = {**parts, "holds": all_hold(part["holds"] for part in parts.values())}
     print(json.dumps(figures, ensure_ascii=False, indent=None if arguments.json else 2))
     sys.exit(1 if figures.get("holds") is False else 0)
