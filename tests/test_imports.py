@@ -36,7 +36,9 @@ _DISCORD_EDGE = (
     "cogs/*",
 )
 _SQL_HOME = ("bot/store.py", "bot/store_*.py", "bot/database.py", "bot/backups.py", "bot/rows.py")
-_PRINTS = ("bot/__main__.py", "bot/commands.py", "bot/learning_commands.py", "bot/terminal.py")
+_PRINTS = (
+    "bot/__main__.py", "bot/commands.py", "bot/learning_commands.py", "bot/privacy_commands.py", "bot/terminal.py",
+)  # fmt: skip
 # Statements as they are written here: a keyword in capitals and what must follow it.
 _SQL = re.compile(
     r"\b(SELECT\s.+\sFROM\s|INSERT\s+(OR\s+\w+\s+)?INTO\s|UPDATE\s+\w+\s+SET\s|DELETE\s+FROM\s|PRAGMA\s+\w+|"

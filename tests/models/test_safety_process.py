@@ -13,7 +13,7 @@ import pytest
 from models.safety import Category, Scores
 from models.safety_embedded import load_classifier
 from models.safety_process import ProcessClassifier, open_classifier
-from models.safety_worker import categories_of, category_of
+from models.safety_spec import categories_of, category_of
 from tests.models.tiny_classifier import write_tiny_classifier
 
 _STOOD_IN: Scores = {Category.OFFENSIVE: 0.125}
