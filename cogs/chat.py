@@ -171,7 +171,9 @@ class Chat(commands.Cog):
         return reading
 
     async def _say(self, ask: Ask, message: discord.Message, sentence: str) -> None:
-        """Answer a message with small print alone."""
+        """Answer a message with small print alone; in a server that was locked meanwhile not even that."""
+        if (await self._store.server_settings(ask.guild_id)).locked:
+            return
         reply_to = message.id if attention.may_refer(message.channel) else None
         with contextlib.suppress(SurfaceGone, SurfaceBusy):
             surface = self._surface(ask, reply_to=reply_to, is_unwanted=lambda: message.id in self._deleted)

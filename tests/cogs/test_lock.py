@@ -119,3 +119,17 @@ async def test_night_that_ends_while_the_server_is_locked_posts_no_card_there(wo
     await world.quiet()
     assert len(world.replies("mod-room")) == 1, "its progress, from before the lock"
     assert world.replies("general") == []
+
+
+async def test_message_that_is_refused_while_the_lock_comes_is_not_told_why(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = world.bot.gate.read
+
+    async def locked_meanwhile(content: str, policy: Any) -> Any:
+        await world.bot.cases.lock(world.guild.id, world.moderator.id)
+        return await read(content, policy)
+
+    await world.store.change_server_settings(world.guild.id, world.moderator.id, filter_words=["darn"])
+    monkeypatch.setattr(world.bot.gate, "read", locked_meanwhile)
+    await unanswered(world, world.alice, "darn it")
