@@ -17,7 +17,7 @@ from models.errors import ModelUnavailable, WrongModel
 from models.fetch import EMBEDDED
 from models.spec import resolve
 from models.tokenizer import prepare
-from tests.models.tiny_gguf import HEADS, KV_HEADS, LAYERS, WIDTH, write_tiny_gguf
+from tests.models.tiny_gguf import HEADS, KV_HEADS, LAYERS, WIDTH, cache_tiny_tokenizer, write_tiny_gguf
 
 
 def _model(settings: Settings) -> Finding:
@@ -159,6 +159,8 @@ def test_model_file_that_run_could_not_prompt_is_an_error(
     offline: Settings, tmp_path: Path, metadata: dict[str, str], told: str
 ) -> None:
     path = write_tiny_gguf(tmp_path / "odd.gguf", **metadata)
+    if template := metadata.get("chat_template"):
+        cache_tiny_tokenizer(path, offline.models_dir, chat_template=template)
     found = _model(replace(offline, model=str(path)))
     assert found.level is Level.ERROR
     assert told in found.sentence and found.remedy
@@ -189,7 +191,7 @@ def test_model_of_the_hub_that_cannot_be_had_is_an_error(offline: Settings, monk
 def test_model_of_the_hub_in_the_cache_is_checked(offline: Settings) -> None:
     folder = offline.models_dir / "hub" / "owner" / "repository"
     folder.mkdir(parents=True)
-    write_tiny_gguf(folder / "file.gguf")
+    cache_tiny_tokenizer(write_tiny_gguf(folder / "file.gguf"), offline.models_dir)
     assert _model(replace(offline, model="owner/repository/file.gguf")).level is Level.OK
 
 
