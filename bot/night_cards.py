@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from models.arms import CanaryVerdict, Decision
-from models.learning.words import counted
+from models.learning.words import counted, wanted
 
 if TYPE_CHECKING:
     from bot.learning_records import Night, NightProgress
@@ -141,8 +141,8 @@ def line(night: Night) -> str:
         parts.append(_named(night.adapter))
     if night.finished_at is not None:
         parts.append(f"took {duration(night.finished_at - night.started_at)}")
-    if night.more_ratings_needed:
-        parts.append(f"about {counted(night.more_ratings_needed, 'more rating')} wanted")
+    if more := wanted(night.more_ratings_needed, trained=night.has_trained):
+        parts.append(more)
     return " · ".join(parts)
 
 

@@ -100,10 +100,10 @@ async def judge_canary(ratings: Iterable[CanaryRating], night: Path | None = Non
             return None
 
 
-async def draw_report(night: Path, sentence: str) -> None:
-    """Have a process of its own write the report of a night that failed, with why; trouble is only logged."""
+async def draw_report(night: Path) -> None:
+    """Have a process of its own write the report of a night that is over; trouble is only logged."""
     try:
-        async with _process((*_REPORT, str(night), sentence), environment(1), stderr=PIPE) as process:
+        async with _process((*_REPORT, str(night)), environment(1), stderr=PIPE) as process:
             async with asyncio.timeout(_REPORT_SECONDS):
                 _, errors = await process.communicate()
     except OSError as error:  # a TimeoutError is one too

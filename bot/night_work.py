@@ -7,6 +7,7 @@ is complete. When a night runs and what moderators ask of it is `bot.nightly`'s.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence, Set
@@ -19,6 +20,7 @@ from bot.collect import Collected
 from bot.errors import EncoreError, NightError, NightRefused, StoreError
 from bot.learning_records import MEMBERS_LEFT_OUT, TAKEN_BACK_BY, Night, NightOutcome, NightProgress, NightState
 from bot.night_budget import spending, spent_seconds
+from bot.night_cards import left_out
 from bot.night_job import COMMAND, JobEnd, draw_report, run_job
 from bot.night_ratings import NightRatings
 from bot.privacy.members import note_members
@@ -78,7 +80,7 @@ class NightWork:
         command: Sequence[str] | None = None,
         rules: NightRules | None = None,
         snowflakes: bool = True,
-        draw: Callable[[Path, str], Awaitable[None]] = draw_report,
+        draw: Callable[[Path], Awaitable[None]] = draw_report,
     ) -> None:
         self.running: NightProgress | None = None
         self.folder = folder
@@ -131,10 +133,7 @@ class NightWork:
             await asyncio.sleep(_MOMENT_SECONDS)
 
     async def fail(self, night: Night, sentence: str) -> Night:
-        """End a night whose job could not say how it ended, and have its report say it."""
-        folder = self.folder / night.id
-        if await asyncio.to_thread(folder.is_dir):
-            await self._draw(folder, sentence)
+        """End a night whose job could not say how it ended."""
         return await self.end(replace(night, state=NightState.FAILED, outcome=None, sentences=(sentence,)))
 
     async def can_go_on(self, night: Night) -> bool:
@@ -313,8 +312,10 @@ class NightWork:
             raise _TakenBack(f"{told} taken back or banned meanwhile: not promoted, to be trained anew.", gone.members)
 
     async def end(self, night: Night) -> Night:
-        """Keep how a night ended, and remove what it needs no more."""
+        """Keep how a night ended, have its report say so, and remove what it needs no more."""
         ended = replace(night, finished_at=self._clock())
+        if ended.outcome is not NightOutcome.RETRACTED:
+            await self._tell_end(ended)
         try:
             await self._store.end_night(ended)
         except StoreError as error:  # it stays a running one, and is taken up again with its result
@@ -322,8 +323,32 @@ class NightWork:
         else:
             if ended.state is not NightState.FAILED or not await asyncio.to_thread(self._is_kept, ended):
                 await asyncio.to_thread(self._tidy, ended)
+        if ended.outcome is NightOutcome.RETRACTED:  # without what is gone by now
+            await self._tell_end(ended)
         log.info("the night %s ended: %s", night.id, " ".join(ended.sentences))
         return ended
+
+    async def _tell_end(self, night: Night) -> None:
+        try:
+            is_news = await asyncio.to_thread(self._note_end, night)
+        except OSError as error:
+            log.warning("the report of the night %s doesn't say how it ended: %s", night.id, error)
+        else:
+            if is_news:
+                await self._draw(self.folder / night.id)
+
+    def _note_end(self, night: Night) -> bool:
+        """Write down how a night ended; return whether its own report doesn't say so."""
+        folder, told = self.folder / night.id, None
+        if not folder.is_dir():
+            return False
+        with contextlib.suppress(ModelError):
+            if (result := jobs.read_result(folder)) is not None:
+                told = jobs.End(result.outcome.value, result.sentences, result.warnings)
+        warnings = (*night.warnings, *left_out(night, named=False))
+        end = jobs.End(night.outcome.value if night.outcome else night.state.value, night.sentences, warnings)
+        jobs.write_end(folder, end)
+        return end != told
 
     def _is_kept(self, night: Night) -> bool:
         """Return whether a failed night keeps its finished steps: another attempt at them may end otherwise."""

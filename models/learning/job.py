@@ -1,4 +1,4 @@
-"""What a night is asked to do and what it answers: job.json, the lines of progress, result.json.
+"""What a night is asked to do, what it answers and how it ended: job.json, lines of progress, result.json, end.json.
 
 Owns the words between the night's subprocess and who started it; both sides import this and nothing heavier.
 """
@@ -14,11 +14,11 @@ from typing import Any
 from models.errors import ModelError
 from models.learning.files import read_json, write_json
 
-JOB, RESULT, SNAPSHOT, LOG = "job.json", "result.json", "examples.jsonl", "log.txt"
+JOB, RESULT, END, SNAPSHOT, LOG = "job.json", "result.json", "end.json", "examples.jsonl", "log.txt"
 
 
 class JobDamaged(ModelError):
-    """job.json or result.json isn't what was written."""
+    """job.json, result.json or end.json isn't what was written."""
 
 
 class Outcome(StrEnum):
@@ -87,6 +87,18 @@ class Result:
     resumable: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """How the bot ended a night, which its job couldn't know; `outcome` may be "retracted" too.
+
+    It names no member but raters in lists, as a Result does.
+    """
+
+    outcome: str
+    sentences: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
 def write_job(folder: Path, job: Job) -> None:
     """Write job.json; the night may start once it is there, so write it after the snapshot."""
     paths = {name: str(getattr(job, name).absolute()) for name in _PATHS}
@@ -123,6 +135,21 @@ def read_result(folder: Path) -> Result | None:
         )
     except (TypeError, ValueError) as error:
         raise JobDamaged(f"{RESULT} holds no result ({error}); run the night again.") from error
+
+
+def write_end(folder: Path, end: End) -> None:
+    write_json(folder / END, asdict(end))
+
+
+def read_end(folder: Path) -> End | None:
+    """Return how the night ended, None while nobody said so. Raises JobDamaged."""
+    if not (folder / END).exists():
+        return None
+    fields = _read(folder / END)
+    try:
+        return End(fields["outcome"], tuple(fields["sentences"]), tuple(fields["warnings"]))
+    except (TypeError, KeyError) as error:
+        raise JobDamaged(f"{END} doesn't say how the night ended ({error}); run the night again.") from error
 
 
 def progress_line(progress: Progress) -> str:

@@ -1,19 +1,18 @@
-"""`python -m models.learning.report FOLDER [SENTENCE]`: a night's story as report.html and pictures, for moderators.
+"""`python -m models.learning.report FOLDER`: a night's story as report.html and pictures, for moderators.
 
 Owns the words of the page (its look is report.html.j2's, the pictures are plots.py's) and the files report.html and
 *.png of the folder, each written whole. The page needs nothing but itself: no script, no address, every text escaped
 and most of it hostile (replies, and the phrases in them). Run on a folder again it draws anew what is there by now, as
-when a canary has news. With a SENTENCE it tells of a night that failed for that reason and could write no report of its
-own. Decides nothing.
+when a canary has news, or when the bot ended the night otherwise than its job: killed, say, or not promoted after all.
+Decides nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +45,9 @@ _HEADLINES = {
     "rejected": "What was tried is not better, so nothing changes",
     "insufficient": "Not enough evidence yet, so nothing changes",
     "failed": "The night failed, so nothing changes",
+    "retracted": "A rating was taken back, so it learns anew",
 }
+_STOPPED = "It is better, but was kept from answering, so nothing changes"
 _OBJECTIVES = {
     "kto": "learns from thumbs up and down",
     "sft": "learns from good replies alone",
@@ -133,21 +134,19 @@ def tell(folder: Path, result: jobs.Result, seconds: Mapping[str, float]) -> Pat
     return write_report(folder, read_story(folder, result))
 
 
-def tell_failed(folder: Path, sentence: str) -> Path:
-    """Write the report of a night that was ended, or ended, before it could; `sentence` says why.
+def tell_end(folder: Path) -> Path:
+    """Write the report of a night that is over; where end.json says how, as far as the rest of it can be read.
 
-    Whatever the folder holds is told as far as it can be read. Raises OSError.
+    Raises OSError, ModelError.
     """
-    found = None
-    with contextlib.suppress(ModelError):
-        found = jobs.read_result(folder)
-    before = found or jobs.Result(jobs.Outcome.FAILED, ())
-    result = replace(before, outcome=jobs.Outcome.FAILED, sentences=(sentence, *before.sentences))
     try:
-        return write_report(folder, read_story(folder, result))
+        return write_report(folder, read_story(folder))
     except Exception:
+        if (end := jobs.read_end(folder)) is None:
+            raise
         log.exception("the night's files can't be told")  # half of one, of a shape that nothing writes
-        return write_report(folder, NightStory(folder.name, result.outcome.value, (nameless(sentence, {}),)))
+        told = tuple(nameless(sentence, {}) for sentence in end.sentences)
+        return write_report(folder, NightStory(folder.name, end.outcome, told))
 
 
 def write_report(folder: Path, story: NightStory) -> Path:
@@ -175,7 +174,7 @@ def page(story: NightStory, pictures: Mapping[str, Picture]) -> str:
     return environment.get_template("report.html.j2").render(
         story=story,
         shown=shown,
-        headline=_HEADLINES.get(story.outcome, "The night has ended"),
+        headline=_STOPPED if _was_stopped(story, shown) else _HEADLINES.get(story.outcome, "The night has ended"),
         why=_why(story, shown),
         date=datetime.fromtimestamp(story.now, UTC).strftime("%d %B %Y, %H:%M UTC") if story.now else "",
         tiles=[(f"{story.counts[name]:,.0f}", label) for name, label in _TILES.items() if story.counts.get(name)],
@@ -191,6 +190,11 @@ def page(story: NightStory, pictures: Mapping[str, Picture]) -> str:
     )
 
 
+def _was_stopped(story: NightStory, shown: CandidateStory | None) -> bool:
+    """Tell whether what held every check was kept from answering all the same, by what was done meanwhile."""
+    return story.outcome == "rejected" and shown is not None and shown.outcome == "promoted"
+
+
 def _why(story: NightStory, shown: CandidateStory | None) -> str:
     """Say in one sentence what was decided and why, before any number."""
     votes, raters = (story.counts.get(name) for name in ("votes", "raters"))
@@ -200,6 +204,15 @@ def _why(story: NightStory, shown: CandidateStory | None) -> str:
         return (
             f"{of} a new adapter was made. On replies that it had never seen it agrees with the members more often "
             f"than {before}, by more than chance explains, and no check found harm: it may answer now."
+        )
+    if _was_stopped(story, shown):
+        return (
+            f"{of} a new adapter was made, and it held every check. What happened meanwhile keeps it from answering: "
+            "why is said below."
+        )
+    if story.outcome == "retracted":
+        return (
+            "What it learned from was taken back before it ended, so nothing of it is kept. Another night learns anew."
         )
     if story.outcome == "rejected":
         failed = [_name(check).lower() for check in shown.checks if not check.held] if shown else []
@@ -273,13 +286,10 @@ def _took(seconds: float) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Draw the report of the folder that is named anew, or of a night that failed for the reason that follows."""
+    """Draw the report of the folder that is named anew."""
     try:
-        folder, *sentences = arguments
-        if sentences:
-            tell_failed(Path(folder), " ".join(sentences))
-        else:
-            write_report(Path(folder), read_story(Path(folder)))
+        (folder,) = arguments
+        tell_end(Path(folder))
     except (ValueError, ModelError, OSError) as error:
         sys.stderr.write(f"no report: {error}\n")
         return 1

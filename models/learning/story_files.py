@@ -47,10 +47,13 @@ _MISSING = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError
 
 
 def read_story(folder: Path, result: Result | None = None) -> NightStory:
-    """Read a night's folder; `result` is its result while result.json isn't written yet. Raises OSError for neither."""
-    result = result or jobs.read_result(folder)
-    if result is None:
-        raise FileNotFoundError(f"{folder} has no {jobs.RESULT}: the night isn't over; run it first.")
+    """Read a night's folder; `result` is its result while result.json isn't written yet. Raises OSError for neither.
+
+    Where the bot ended the night otherwise than its job, that is told.
+    """
+    end = jobs.read_end(folder) if result is None else None
+    result = result or _result(folder, end)
+    end = end or jobs.End(result.outcome.value, result.sentences, result.warnings)
     job: Job | None = None
     with contextlib.suppress(*_MISSING):
         job = jobs.read_job(folder)
@@ -60,9 +63,9 @@ def read_story(folder: Path, result: Result | None = None) -> NightStory:
     raters, frozen, numbers = _raters(folder)
     return NightStory(
         night=night,
-        outcome=result.outcome.value,
-        sentences=tuple(nameless(sentence, numbers) for sentence in result.sentences),
-        warnings=tuple(nameless(sentence, numbers) for sentence in result.warnings),
+        outcome=end.outcome,
+        sentences=tuple(nameless(told, numbers) for told in dict.fromkeys((*end.sentences, *result.sentences))),
+        warnings=tuple(nameless(told, numbers) for told in dict.fromkeys((*end.warnings, *result.warnings))),
         more_ratings_needed=result.more_ratings_needed,
         now=job.now if job else None,
         incumbent=job.incumbent if job else None,
@@ -78,6 +81,19 @@ def read_story(folder: Path, result: Result | None = None) -> NightStory:
         hashes=_hashes(job, result),
         canary=_canary(folder),
     )
+
+
+def _result(folder: Path, end: jobs.End | None) -> Result:
+    """Return the result of a night that is over; of one that was ended without any, that it failed."""
+    try:
+        result = jobs.read_result(folder)
+    except ModelError:
+        if end is None:
+            raise
+        result = None
+    if result is None and end is None:
+        raise FileNotFoundError(f"{folder} has no {jobs.RESULT}: the night isn't over; run it first.")
+    return result or jobs.Result(jobs.Outcome.FAILED, ())
 
 
 def read_seconds(folder: Path) -> dict[str, float]:

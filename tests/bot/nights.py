@@ -21,6 +21,7 @@ from bot.store import Store
 from models.adapters import Adapters, Serving
 from models.arms import CanaryRating, CanaryVerdict, Decision
 from models.errors import AdapterRefused
+from models.learning import job as jobs
 from models.spec import ModelSpec
 from tests.bot import fake_night
 from tests.bot.learning import MODEL_SHA, ended_reply, vote
@@ -85,7 +86,7 @@ class House:
     arms: Arms
     judge: Judge
     folder: Path
-    drawn: list[tuple[Path, str]]  # the reports that the bot had drawn
+    drawn: list[tuple[Path, str]]  # the reports that the bot had drawn, and what each says first
 
     async def rate(self, count: int = 2) -> list[int]:
         """Make replies that a night may learn from, each with one vote, and return them."""
@@ -149,8 +150,10 @@ async def house(
         spec = ModelSpec("tiny", None, model_sha256, "none", "for tests", "any")
         drawn: list[tuple[Path, str]] = []
 
-        async def draw(night: Path, sentence: str) -> None:
-            drawn.append((night, sentence))
+        async def draw(night: Path) -> None:
+            end = jobs.read_end(night)
+            assert end is not None
+            drawn.append((night, end.sentences[0]))
 
         command = (sys.executable, str(fake_night.__file__), job)
         work = NightWork(

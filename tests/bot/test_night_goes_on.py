@@ -164,13 +164,13 @@ def test_count_that_is_damaged_counts_as_none(tmp_path: Path, text: str) -> None
 async def test_night_that_could_not_tell_its_end_has_a_report_all_the_same(tmp_path: Path) -> None:
     failed = await _failed(tmp_path, "die")
     folder = tmp_path / "nights" / failed.id
-    await draw_report(folder, failed.sentences[0])
+    await draw_report(folder)
     assert "killed by signal 9" in (folder / "report.html").read_text()
 
 
 async def test_report_that_cannot_be_drawn_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "night").write_text("no folder")
-    await draw_report(tmp_path / "night", "It failed.")
+    await draw_report(tmp_path / "night")
     assert "has no report" in caplog.text
 
 

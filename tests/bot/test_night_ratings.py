@@ -73,6 +73,8 @@ async def test_member_who_ends_two_nights_by_taking_votes_back_does_not_end_the_
         night = await _night(h, lambda: h.store.retract_vote(first, MEI, "button"))
         assert (night.outcome, night.members_left_out) == (NightOutcome.PROMOTED, (MEI,))
         assert _raters(h, night) == {LIN, SAM}
+        end = jobs.read_end(h.nightly.folder(night))
+        assert end is not None and "learned without the ratings of 1 member" in end.warnings[0], "for the report"
 
         again = await _night(h)
         assert (again.outcome, again.members_left_out) == (NightOutcome.PROMOTED, ())

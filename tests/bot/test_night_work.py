@@ -17,11 +17,13 @@ from bot.errors import NightRefused, StoreFull
 from bot.learning_records import Cause, Night, NightOutcome, NightState
 from bot.night_job import environment
 from bot.night_work import NightWork
+from bot.records import Provenance
 from bot.settings import Settings
 from models.learning import job as jobs
+from models.learning.report import tell_end
 from models.learning.snapshot import read_snapshot
 from models.spec import ECHO
-from tests.bot.learning import MODEL_SHA, vote
+from tests.bot.learning import MODEL_SHA, ended_reply, vote
 from tests.bot.nights import House, house
 from tests.models.adapter_files import stage
 
@@ -78,6 +80,25 @@ async def test_clock_that_was_ahead_does_not_end_learning_until_that_date(tmp_pa
         assert {reply.created_at for reply in snapshot.replies if reply.reply_id != new} == {first.started_at}
 
 
+async def test_report_that_says_all_already_is_not_drawn_again(tmp_path: Path) -> None:
+    for job in ("promote", "reject"):
+        async with house(tmp_path / job, job=job) as h:
+            await h.rate()
+            await h.nightly.run(Cause.COMMAND)
+            assert h.drawn == []
+
+
+async def test_report_says_how_many_ratings_wait_for_consent_as_the_card_does(tmp_path: Path) -> None:
+    async with house(tmp_path, job="insufficient") as h:
+        reply = await ended_reply(h.store, provenance=Provenance.OPERATOR)
+        await vote(h.store, reply, 2)
+        night = await h.nightly.run(Cause.COMMAND)
+        assert night.sentences[-1] == "1 rating waits for its member's consent: /consent ask posts the question."
+        assert h.drawn == [(h.nightly.folder(night), night.sentences[0])]
+        report = await asyncio.to_thread(tell_end, h.nightly.folder(night))
+        assert "1 rating waits for its member&#39;s consent: /consent ask posts the question." in report.read_text()
+
+
 async def test_second_night_is_judged_against_what_the_first_made(tmp_path: Path) -> None:
     async with house(tmp_path) as h:
         await h.rate()
@@ -132,6 +153,7 @@ async def test_rating_taken_back_during_the_night_keeps_its_adapter_from_being_s
         assert h.adapters.names() == (), "what was learned from it is gone"
         left = {path.name for path in h.nightly.folder(night).rglob("*") if path.is_file()}
         assert not left & {jobs.SNAPSHOT, "standing.json", "labelled.jsonl", "pairs.jsonl"}, "and its data"
+        assert h.drawn == [(h.nightly.folder(night), night.sentences[0])]
         assert await h.nightly.due(), "it is trained anew"
         again = await h.nightly.run(Cause.COMMAND)
         assert again.outcome is NightOutcome.PROMOTED
@@ -176,6 +198,7 @@ async def test_adapter_proved_against_another_than_serves_is_not_promoted(tmp_pa
         assert night.outcome is NightOutcome.REJECTED
         assert "changed meanwhile" in night.sentences[0]
         assert h.adapters.serving().adapter == "other"
+        assert h.drawn == [(h.nightly.folder(night), night.sentences[0])], "its job's report said that it may answer"
 
 
 async def test_freeze_while_the_adapter_is_loaded_keeps_it_from_being_served(tmp_path: Path) -> None:
@@ -193,6 +216,7 @@ async def test_freeze_while_the_adapter_is_loaded_keeps_it_from_being_served(tmp
         assert "frozen meanwhile" in night.sentences[0]
         assert h.served().adapter is None
         assert night.adapter in h.adapters.names(), "a rollback may name it"
+        assert h.drawn == [(h.nightly.folder(night), night.sentences[0])]
 
 
 async def test_rollback_under_way_when_the_night_ends_is_not_overrun(tmp_path: Path) -> None:
@@ -347,9 +371,18 @@ async def test_job_of_a_night_is_complete_json(tmp_path: Path) -> None:
     [
         (
             NightOutcome.PROMOTED,
-            {"train.json", "raters.json", "phrases.json", "loss.png", "report.html", "neutral.jsonl", "result.json"},
+            {
+                "train.json",
+                "raters.json",
+                "phrases.json",
+                "loss.png",
+                "report.html",
+                "neutral.jsonl",
+                "result.json",
+                "end.json",
+            },
         ),
-        (NightOutcome.RETRACTED, {"result.json"}),
+        (NightOutcome.RETRACTED, {"result.json", "end.json"}),
     ],
 )
 async def test_night_that_ended_keeps_what_its_report_is_drawn_from_unless_it_was_taken_back(

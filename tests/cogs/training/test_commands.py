@@ -140,7 +140,7 @@ async def test_history_lists_the_newest_first_with_what_came_of_each(world: Worl
         night("2026-11-23", state=NightState.FAILED, outcome=None, adapter=None, finished_at=BEGAN + 40),
     ]
     assert str(embed_of(await run(world, "training history")).description).splitlines() == [
-        "**2026-11-25** insufficient · took 12 minutes · about 1,200 more ratings wanted",
+        "**2026-11-25** insufficient · took 12 minutes · It takes at least 1,200 more ratings to begin.",
         "**2026-11-24** promoted · `2026-11-24-kto` · took 12 minutes",
         "**2026-11-23** failed · took 40 seconds",
     ]

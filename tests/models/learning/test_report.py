@@ -13,7 +13,7 @@ from PIL import Image
 
 from models.learning import report
 from models.learning.files import read_json, write_json
-from models.learning.job import Outcome, Result, read_result, write_result
+from models.learning.job import End, Outcome, Result, read_result, write_end, write_result
 from models.learning.phrases import PHRASES, Phrase
 from models.learning.plots import draw
 from models.learning.snapshot import write_snapshot
@@ -246,7 +246,8 @@ def test_a_night_that_was_killed_is_told_by_the_command_the_bot_runs(tmp_path: P
     _write_night(folder)
     (folder / "result.json").unlink()
     sentence = "The night took longer than 3 hours and was ended; raise NIGHT_LIMIT_HOURS."
-    command = [sys.executable, "-m", "models.learning.report", str(folder), sentence]
+    write_end(folder, End("failed", (sentence,)))
+    command = [sys.executable, "-m", "models.learning.report", str(folder)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     words = _Page((folder / "report.html").read_text("utf-8")).words
@@ -261,7 +262,8 @@ def test_a_killed_night_says_whose_votes_it_had(tmp_path: Path) -> None:
     trust = {str(rater): 0.8 for rater in range(1, 6)}
     said = {"accuracy": trust, "influence": trust, "clusters": [], "frozen": False}
     write_json(tmp_path / "raters.json", said)
-    words = _Page(report.tell_failed(tmp_path, "It was killed.").read_text("utf-8")).words
+    write_end(tmp_path, End("failed", ("It was killed.",)))
+    words = _Page(report.tell_end(tmp_path).read_text("utf-8")).words
     assert re.search(r"12votes\s+5raters who count\s+1of them trusted", words)
 
 
@@ -271,15 +273,44 @@ def test_a_killed_night_is_told_whatever_it_left_half_written(tmp_path: Path, co
         path = tmp_path / "n" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir() if content is None else path.write_bytes(content)
-    assert report.main([str(tmp_path / "n"), "It was killed by signal 9."]) == 0
+    write_end(tmp_path / "n", End("failed", ("It was killed by signal 9.",)))
+    assert report.main([str(tmp_path / "n")]) == 0
     assert "It was killed by signal 9." in (tmp_path / "n" / "report.html").read_text("utf-8")
 
 
 def test_a_night_whose_end_broke_after_its_result_keeps_what_it_had_to_say(tmp_path: Path) -> None:
     _write_night(tmp_path)
-    words = _Page(report.tell_failed(tmp_path, "The adapter could not be served.").read_text("utf-8")).words
+    write_end(tmp_path, End("failed", ("The adapter could not be served.",)))
+    words = _Page(report.tell_end(tmp_path).read_text("utf-8")).words
     assert words.index("The adapter could not be served.") < words.index("Better.")
     assert "The night failed" in words
+
+
+def test_a_night_that_was_kept_from_promoting_says_so_and_why_before_what_its_job_said(tmp_path: Path) -> None:
+    folder = tmp_path / "2026-11-24"
+    _write_night(folder)
+    frozen = "Learning was frozen meanwhile: not promoted."
+    write_end(folder, End("rejected", (frozen, "Better."), ("Look at 812345678901234567.",)))
+    page = _Page(report.tell_end(folder).read_text("utf-8"))
+    assert "It is better, but was kept from answering, so nothing changes" in page.words
+    assert "it may answer now" not in page.words
+    assert page.words.index(frozen) < page.words.index("Better.")
+    assert "Look at someone." in page.words
+    assert page.words.count("Better.") == 2, "once among the reasons, once among the checks"
+
+
+def test_a_night_whose_ratings_were_taken_back_says_that_nothing_of_it_is_kept(tmp_path: Path) -> None:
+    write_result(tmp_path, Result(Outcome.PROMOTED, ("Better.",), figures={"votes": 9}))
+    write_end(tmp_path, End("retracted", ("1 rating that it learned from was taken back.", "Better.")))
+    words = _Page(report.tell_end(tmp_path).read_text("utf-8")).words
+    assert "A rating was taken back, so it learns anew" in words
+    assert "nothing of it is kept" in words and "it may answer now" not in words
+
+
+def test_a_night_that_goes_on_is_not_told_by_how_it_ended_before(tmp_path: Path) -> None:
+    write_end(tmp_path, End("failed", ("The disk is full.",)))
+    words = _Page(report.tell(tmp_path, Result(Outcome.REJECTED, ("Not promoted.",)), {}).read_text("utf-8")).words
+    assert "Not promoted." in words and "The disk is full." not in words
 
 
 def test_a_folder_without_a_result_is_refused_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
