@@ -53,7 +53,7 @@ def read_judgement(folder: Path, rater_id: int) -> Judgement | None:
     Raises OSError, ValueError, KeyError, TypeError and ModelError where the night didn't come to it or its files are
     gone.
     """
-    from models.learning.raters import is_new  # brings in scipy, which nothing else of serving needs
+    from models.learning.activity import is_new  # brings in numpy, which little else of serving needs
     from models.learning.sides import RATERS
 
     said = read_json(folder / RATERS)

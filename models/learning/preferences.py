@@ -7,13 +7,14 @@ a comparison teaches nothing about who made it.
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from models.learning.activity import NEW_INFLUENCE, NEW_TOGETHER, is_new, proven
 from models.learning.dawid_skene import ACCURACY_PRIOR
-from models.learning.raters import NEW_INFLUENCE, NEW_TOGETHER, is_new
 from models.learning.sufficiency import MAX_RATER_SHARE
 from models.learning.vote_table import OWN_PROMPT_WEIGHT
 
@@ -42,7 +43,7 @@ def weigh(
     voice = {rater: min(cluster) for cluster in report.clusters for rater in cluster}
     raters = {opinion.rater_id for pair in pairs for opinion in pair.opinions}
     influence = {rater: _influence(rater, report, facts) for rater in raters}
-    proven = _proven(report, facts)
+    known = _known(report, facts)
 
     def counts(opinion: Opinion) -> float:
         return influence[opinion.rater_id] * (OWN_PROMPT_WEIGHT if opinion.own_prompt else 1.0)
@@ -55,8 +56,8 @@ def weigh(
             if counts(opinion):
                 who = voice.get(opinion.rater_id, opinion.rater_id)
                 mass[who] = mass.get(who, 0.0) + counts(opinion)
-    unproven = {voice.get(rater, rater) for rater in raters if proven and rater not in proven}
-    share = _shares(said, mass, unproven)
+    strangers = {voice.get(rater, rater) for rater in raters if known and rater not in known}
+    share = _shares(said, mass, strangers)
 
     weighed = []
     for pair in pairs:
@@ -82,30 +83,30 @@ def _influence(rater: int, report: RaterReport, facts: Mapping[int, RaterFacts])
     return report.influence.get(rater, NEW_INFLUENCE if is_new(known) else 1.0)
 
 
-def _proven(report: RaterReport, facts: Mapping[int, RaterFacts]) -> set[int]:
+def _known(report: RaterReport, facts: Mapping[int, RaterFacts]) -> set[int]:
     """Return who is trusted, or voted and is no new account: nothing speaks for what others compare."""
     trusted = {rater for rater, fact in facts.items() if fact.trusted}
     return trusted | {rater for rater in report.accuracy if not is_new(facts.get(rater))}
 
 
-def _shares(said: Mapping[int, int], mass: Mapping[int, float], unproven: Set[int]) -> dict[int, float]:
+def _shares(said: Mapping[int, int], mass: Mapping[int, float], strangers: Set[int]) -> dict[int, float]:
     """Return, by voice, the share of what it said that counts; `said` counts its pairs, `mass` what they weigh.
 
     At most as many pairs as the median proven voice's count in full. Of all that counts, no voice has more than
-    MAX_RATER_SHARE, and the unproven together no more than NEW_TOGETHER: the largest total at which both hold. Where
-    they can't, with fewer than seven voices or (beside unproven ones) six proven, nothing counts.
+    MAX_RATER_SHARE, and the strangers together no more than NEW_TOGETHER: the largest total at which both hold. Where
+    they can't, with fewer than seven voices or (beside strangers) six that are known, nothing counts.
     """
-    counted = [pairs for who, pairs in said.items() if who not in unproven]
-    if not counted:
+    if not said.keys() - strangers:
         return {}
-    typical = statistics.median(counted)
+    counts = np.array(list(said.values()), dtype=np.float64)
+    typical = float(np.median(counts[proven(counts, np.array([who in strangers for who in said]))]))
     capped = {who: mass[who] * min(1.0, typical / pairs) for who, pairs in said.items()}
 
     def allowed(total: float) -> dict[int, float]:
         most = {who: min(size, MAX_RATER_SHARE * total) for who, size in capped.items()}
-        theirs = sum(size for who, size in most.items() if who in unproven)
+        theirs = sum(size for who, size in most.items() if who in strangers)
         less = min(1.0, NEW_TOGETHER * total / theirs) if theirs else 1.0
-        return {who: size * less if who in unproven else size for who, size in most.items()}
+        return {who: size * less if who in strangers else size for who, size in most.items()}
 
     # What is allowed grows with the total, ever slower: halving finds where they meet, and 0 where they don't.
     low, high = 0.0, sum(capped.values())

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.learning import covoting
+from models.learning.activity import NEW_INFLUENCE, NEW_TOGETHER, is_new, new_held_back, proven
 from models.learning.dawid_skene import INDIFFERENT, OPPOSED, Fit, Model
 from models.learning.vote_table import Flags, Floats, VoteTable, merged, tabulate
 
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 
     from models.learning.examples import RaterFacts, Vote
 
-LABEL_CAP = 2.0  # times the influence cap, for the last steps: at 1 labels fall .05 below majority (docs/notebook.md)
-NEW_ACCOUNT_DAYS, NEW_MEMBER_DAYS = 30.0, 7.0
-NEW_INFLUENCE, NEW_TOGETHER = 0.5, 0.2  # of each new account; of all of them in the capped mass
+# The last steps take in full what is within either of these: capped as the EM is, labels fall .05 below majority, and
+# where a few do most of the rating .11 (docs/notebook.md). The share is less than what a night lets one rater have.
+LABEL_CAP, LABEL_SHARE = 2.0, 0.1  # times the median; of all votes
 ANCHOR_VOTES = 30  # by trusted raters or on gold replies, before they count as an anchor
+WHOLE_VOICE = 6.0  # votes that make a whole one of the voices whose share is counted (tried: docs/notebook.md)
 FREEZE_UNANCHORED, FREEZE_ANCHORED = 0.4, 0.5  # share of the raters' voices that oppose
 WARN_OPPOSED, WARN_INDIFFERENT = 0.2, 0.4
 
@@ -72,7 +74,7 @@ def infer(
     model = Model(table, trusted, labels, cap, label_cap)
     fit = model.best()
     anchored = int((trusted[table.voice] | ~np.isnan(labels)[table.reply]).sum()) >= ANCHOR_VOTES
-    shares = _shares(table, fit)
+    shares = _shares(table, fit, new)
     frozen = bool(shares[OPPOSED] > FREEZE_ANCHORED or (shares[OPPOSED] >= FREEZE_UNANCHORED and not anchored))
     p_good = model.majority() if frozen and not anchored else fit.p_good
 
@@ -96,41 +98,31 @@ def _is_trusted(fact: RaterFacts | None) -> bool:
     return fact is not None and fact.trusted
 
 
-def is_new(fact: RaterFacts | None) -> bool:
-    """Tell whether an account or a membership is too new to count in full; a trusted rater's never is."""
-    if fact is None or fact.trusted:
-        return False
-    ages = ((fact.account_age_days, NEW_ACCOUNT_DAYS), (fact.membership_days, NEW_MEMBER_DAYS))
-    return any(age is not None and age < limit for age, limit in ages)
-
-
 def _caps(table: VoteTable, new: Flags) -> tuple[Floats, Floats]:
     """Return the influence caps (voices,): min(1, median_n / n_u), less for new accounts; and the wider label caps."""
     votes = np.maximum(table.votes_each(), 1)
     if not len(votes):
         return votes, votes
-    median = float(np.median(votes))
-    caps = []
-    for allowance in (1.0, LABEL_CAP):
-        cap = np.minimum(1, allowance * median / votes) * np.where(new, NEW_INFLUENCE, 1.0)
-        of_new, of_others = float((cap * votes)[new].sum()), float((cap * votes)[~new].sum())
-        allowed = NEW_TOGETHER / (1 - NEW_TOGETHER) * of_others
-        if new.any() and not new.all() and of_new > allowed:
-            cap = np.where(new, cap * allowed / of_new, cap)
-        caps.append(cap)
-    return caps[0], caps[1]
+    median = float(np.median(votes[proven(votes, new)]))
+    each = np.where(new, NEW_INFLUENCE, 1.0)
+    full, wide = (
+        new_held_back(each * np.minimum(votes, most), new) / votes
+        for most in (median, max(LABEL_CAP * median, LABEL_SHARE * float(votes.sum())))
+    )
+    return full, wide
 
 
-def _shares(table: VoteTable, fit: Fit) -> Floats:
+def _shares(table: VoteTable, fit: Fit, new: Flags) -> Floats:
     """Return the share of each kind (3,) in the capped mass.
 
-    The cap here is the lower quartile of the voices' votes, not the median: an active bloc of 45 % would raise a median
-    and seem, capped by it, to be more than half.
+    The cap here is WHOLE_VOICE, or the lower quartile where few have as many: an active bloc of 45 % would raise a
+    median and seem, capped by it, to be more than half, and so would one of 30 % where few do most of the rating.
     """
     votes = table.votes_each()
     if not len(votes):
         return np.zeros(3)
-    mass = np.minimum(votes, np.quantile(votes, 0.25))
+    most = min(WHOLE_VOICE, np.quantile(votes[proven(votes, new)], 0.25))
+    mass = new_held_back(np.where(new, NEW_INFLUENCE, 1.0) * np.minimum(votes, most), new)
     shares: Floats = mass @ fit.kinds / mass.sum()
     return shares
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from models.learning.activity import is_new, proven
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -23,7 +25,7 @@ Flags: TypeAlias = NDArray[np.bool_]
 
 NOTHING = 1e-9  # a sum of votes below this says nothing
 OWN_PROMPT_WEIGHT = 0.5
-OWN_PROMPT_CAP = 0.5  # of the median rater's votes: more votes than that on one's own prompts share this much
+OWN_PROMPT_CAP = 0.5  # of the median proven rater's votes: more votes than that on one's own prompts share this much
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ def tabulate(votes: Iterable[Vote], facts: Mapping[int, RaterFacts]) -> VoteTabl
     first, value, is_own = first[said], value[said], is_own[said]
     replies, reply = np.unique(reply_id[first], return_inverse=True)
     raters, rater = np.unique(rater_id[first], return_inverse=True)
+    new = np.array([is_new(facts.get(one)) for one in raters.tolist()], dtype=np.bool_)
     return VoteTable(
         replies=replies,
         raters=raters,
@@ -77,7 +80,7 @@ def tabulate(votes: Iterable[Vote], facts: Mapping[int, RaterFacts]) -> VoteTabl
         reply=reply,
         voice=rater,
         up=value > 0,
-        strength=np.abs(value) * _own_prompt_factor(rater, is_own, len(raters)),
+        strength=np.abs(value) * _own_prompt_factor(rater, is_own, new),
         rated_at=np.array(columns[4], dtype=np.float64)[first],
     )
 
@@ -118,10 +121,11 @@ def _distinct(reply: Ints, rater: Ints) -> tuple[Ints, Ints]:
     return np.flatnonzero(starts), np.cumsum(starts) - 1
 
 
-def _own_prompt_factor(rater: Ints, is_own: Flags, raters: int) -> Floats:
+def _own_prompt_factor(rater: Ints, is_own: Flags, new: Flags) -> Floats:
     if not is_own.any():
         return np.ones(len(rater))
-    allowed = OWN_PROMPT_CAP * float(np.median(np.bincount(rater, minlength=raters)))
-    own_votes = np.bincount(rater, is_own, raters)
+    votes = np.bincount(rater, minlength=len(new)).astype(np.float64)
+    allowed = OWN_PROMPT_CAP * float(np.median(votes[proven(votes, new)]))
+    own_votes = np.bincount(rater, is_own, len(new))
     factor = OWN_PROMPT_WEIGHT * np.minimum(1, allowed / np.maximum(OWN_PROMPT_WEIGHT * own_votes, 1e-9))
     return np.where(is_own, factor[rater], 1.0)

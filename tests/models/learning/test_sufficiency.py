@@ -1,4 +1,4 @@
-"""How many more ratings a night asks for where there is too little to train on: the least that could be enough."""
+"""What a reply weighs, whether a night has enough, and how many more ratings it asks for: the least that could be."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
+
 from models.learning.examples import Vote
 from models.learning.labels import label
 from models.learning.raters import infer
 from models.learning.sides import Shortage, shortage
 from models.learning.snapshot import Snapshot
-from models.learning.sufficiency import votes_to_begin
+from models.learning.sufficiency import author_caps, enough, votes_to_begin, weight_of
 from models.learning.verdict import DEFAULT_RULES
 from models.learning.words import wanted
 from tests.models.learning.nights import HOUR, NOW, reply
@@ -95,3 +97,67 @@ def test_words_tell_what_begins_from_what_is_settled() -> None:
     assert wanted(256, trained=False) == "It takes at least 256 more ratings to begin."
     assert wanted(1, trained=True) == "About 1 more rating would settle it."
     assert wanted(None, trained=False) == wanted(0, trained=True) == ""
+
+
+# Weights, and whether they are enough
+
+
+def test_weight_is_certainty_times_recency_times_author_cap() -> None:
+    assert weight_of(0.9, 0, raters=2) == pytest.approx(0.8)
+    assert weight_of(0.1, 30, raters=2, author_cap=0.5) == pytest.approx(0.8 / 4)
+    assert weight_of(1.0, -3, raters=5) == 1.0
+
+
+def test_uncertain_reply_and_reply_of_one_rater_weigh_nothing() -> None:
+    assert weight_of(0.64, 0, raters=9) == 0
+    assert weight_of(1.0, 0, raters=1) == 0
+    assert weight_of(1.0, 0, raters=1, gold=True) == 1.0
+
+
+def test_author_of_many_prompts_is_capped_to_the_median() -> None:
+    assert author_caps({1: 4, 2: 4, 3: 16}) == {1: 1.0, 2: 1.0, 3: 0.25}
+    assert author_caps({}) == {}
+
+
+def _night(replies: int, raters: int, *, good: int) -> tuple[dict[int, float], dict[int, float], list[Vote]]:
+    votes = [Vote(reply, (reply + k) % raters, 1.0) for reply in range(replies) for k in range(3)]
+    return dict.fromkeys(range(replies), 0.8), {reply: 0.9 if reply < good else 0.1 for reply in range(replies)}, votes
+
+
+def test_plenty_is_enough() -> None:
+    weights, p_good, votes = _night(80, 20, good=40)
+    sufficiency = enough(weights, p_good, votes, dict.fromkeys(range(20), 1.0))
+    assert sufficiency.enough
+    assert sufficiency.reasons == ()
+    assert sufficiency.effective_replies == pytest.approx(80)
+    assert (sufficiency.good, sufficiency.bad) == (40, 40)
+
+
+@pytest.mark.parametrize(
+    ("replies", "raters", "good", "sentence"),
+    [
+        (60, 20, 30, "60 effective"),
+        (80, 20, 70, "10 replies rated bad"),
+        (80, 20, 9, "9 replies rated good"),
+        (80, 11, 40, "11 raters"),
+    ],
+)
+def test_too_little_is_told_with_its_figure(replies: int, raters: int, good: int, sentence: str) -> None:
+    weights, p_good, votes = _night(replies, raters, good=good)
+    sufficiency = enough(weights, p_good, votes, dict.fromkeys(range(raters), 1.0))
+    assert not sufficiency.enough
+    assert [sentence in reason for reason in sufficiency.reasons] == [True]
+
+
+def test_one_rater_with_too_much_of_the_weight_stops_the_night() -> None:
+    weights, p_good, votes = _night(80, 20, good=40)
+    votes += [Vote(reply, 99, 1.0) for reply in range(80)]
+    sufficiency = enough(weights, p_good, votes, dict.fromkeys([*range(20), 99], 1.0))
+    assert sufficiency.largest_share == pytest.approx(0.25)
+    assert "25%" in sufficiency.reasons[0]
+
+
+def test_no_replies_is_not_enough() -> None:
+    sufficiency = enough({}, {}, [], {})
+    assert not sufficiency.enough
+    assert len(sufficiency.reasons) == 4
