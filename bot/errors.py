@@ -11,6 +11,7 @@ EncoreError
 |- NightError           a night can't begin
 |  |- NightRunning      another one is under way
 |  `- NightRefused      learning is frozen, or this model can't learn
+|     `- NothingNew     the planned night would judge the same ratings again
 |- AdapterChangeRefused a rollback to what isn't there, or the engine didn't take it
 `- ImportRefused        a file to import has a wrong line: names its number
 """
@@ -57,6 +58,10 @@ class NightRunning(NightError):
 
 
 class NightRefused(NightError):
+    pass
+
+
+class NothingNew(NightRefused):
     pass
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bot import night_cards
-from bot.errors import EncoreError, NightRefused, NightRunning
+from bot.errors import EncoreError, NightRefused, NightRunning, NothingNew
 from bot.learning_records import Cause
 from bot.morning_card import morning_card
 from bot.notices import LiveStatus
@@ -101,6 +101,8 @@ class NightShift:
             return
         try:
             await self.learn(Cause.SCHEDULE)
+        except NothingNew as error:
+            log.info("no night: %s", error)
         except NightRefused as error:
             if not self._refusal_told:  # where it is due still, it is refused every few minutes
                 await self._notices.post(night_cards.refused(str(error)), await self._notices.channels())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.errors import NightRefused, StoreError
+from bot.errors import NightRefused, NothingNew, StoreError
 from bot.learning_records import Cause, NightState
 from bot.nightly import Nightly
 from tests.cogs.commands import audit, embed_of
@@ -201,6 +201,18 @@ async def test_moderators_are_told_once_that_a_planned_night_was_refused(
     await world.eventually(lambda: nightly.is_running)
     nightly.end(night())
     await world.eventually(lambda: world.replies("mod-room")[1:])
+
+
+async def test_planned_night_without_news_goes_by_without_a_word(
+    world: World, nightly: FakeNightly, steps: Steps
+) -> None:
+    await choose_mod_room(world)
+    nightly.refusal, nightly.is_due = NothingNew("Nothing that I learn from has changed."), True
+    for _ in range(2):
+        await world.eventually(lambda: steps.waits(CLOCK))
+        steps.let_go(CLOCK)
+    await world.eventually(lambda: steps.waits(CLOCK))
+    assert world.replies("mod-room") == []
 
 
 async def test_night_that_the_last_process_left_is_reported_at_the_start(
