@@ -179,13 +179,15 @@ def _facts(
     for rater_id, guilds in spoke_in.items():
         here = [rows.get((rater_id, guild_id)) for guild_id in guilds]
         joined = [row.joined_at for row in here if row is not None and row.joined_at is not None]
+        # A moderator of one server is a stranger in another.
+        trusted = all(row is not None and row.trusted for row in here)
         facts[rater_id] = RaterFacts(
             rater_id=rater_id,
-            # A moderator of one server is a stranger in another.
-            trusted=all(row is not None and row.trusted for row in here),
+            trusted=trusted,
             account_age_days=_age(rater_id, now) if snowflakes and any(guilds) else None,
             membership_days=max(0.0, now - min(joined)) / _DAY if joined else None,
             banned=any(row is not None and row.banned for row in here),
+            stands_in=trusted and rater_id < 0,  # raters of a file have negative ids, and those with a name no trust
         )
     return facts
 

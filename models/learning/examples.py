@@ -40,13 +40,17 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class RaterFacts:
-    """What is known of a rater beside the votes; an age of None is unknown and held against nobody."""
+    """What is known of a rater beside the votes; an age of None is unknown and held against nobody.
+
+    Who `stands_in` is no one: they hold the labels that a file gives to one prompt without saying whose they are.
+    """
 
     rater_id: int
     trusted: bool = False
     account_age_days: float | None = None
     membership_days: float | None = None
     banned: bool = False
+    stands_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import numpy as np
 
 from models.learning import covoting
 from models.learning.activity import NEW_INFLUENCE, NEW_TOGETHER, is_new, new_held_back, proven
-from models.learning.dawid_skene import INDIFFERENT, OPPOSED, Fit, Model
+from models.learning.dawid_skene import INDIFFERENT, OPPOSED, RATE_BOUNDS, Fit, Model
 from models.learning.vote_table import Flags, Floats, VoteTable, merged, tabulate
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def infer(
     `gold` holds moderators' labels by reply id; they are kept as they are and teach who is reliable. Without enough
     trusted raters' votes or gold, a frozen night's `p_good` is the capped majority's, since nothing says which camp is
     right. The order of the votes doesn't matter. `seed` draws which replies are searched for copies in a very large
-    night.
+    night. Who stands in for the labels of a file says nothing of anybody: full influence, and the most accuracy that
+    any rater is believed to have.
     """
     single = tabulate(votes, facts)
     is_trusted = np.array([_is_trusted(facts.get(rater)) for rater in single.raters.tolist()], dtype=np.bool_)
@@ -83,8 +84,12 @@ def infer(
     inferred = dict(zip(table.replies.tolist(), p_good.tolist(), strict=True))
     return RaterReport(
         p_good=inferred | {reply: float(good) for reply, good in gold.items()},
-        accuracy=dict(zip(raters, fit.accuracy[table.voice_of].tolist(), strict=True)),
+        accuracy={
+            **{rater: RATE_BOUNDS[1] for rater, fact in facts.items() if fact.stands_in},
+            **dict(zip(raters, fit.accuracy[table.voice_of].tolist(), strict=True)),
+        },
         influence={
+            **{rater: 1.0 for rater, fact in facts.items() if fact.stands_in},
             **{rater: 0.0 for rater, fact in facts.items() if fact.banned},
             **dict(zip(raters, (label_cap[table.voice_of] / size).tolist(), strict=True)),
         },

@@ -54,12 +54,16 @@ class VoteTable:
 
 
 def tabulate(votes: Iterable[Vote], facts: Mapping[int, RaterFacts]) -> VoteTable:
-    """Make the table of all votes but those of banned raters and those that say nothing (0 in sum)."""
-    banned = {rater_id for rater_id, fact in facts.items() if fact.banned}
+    """Make the table of all votes but those of banned raters and those that say nothing (0 in sum).
+
+    Nor of those who stand in for labels: their replies are gold, and as raters who are always right they would teach
+    that the others err, two votes each that few vote much.
+    """
+    left_out = {rater_id for rater_id, fact in facts.items() if fact.banned or fact.stands_in}
     rows = [
         (v.reply_id, v.rater_id, v.value * v.weight, v.own_prompt, v.rated_at)
         for v in votes
-        if v.rater_id not in banned and v.value != 0 and v.weight > 0
+        if v.rater_id not in left_out and v.value != 0 and v.weight > 0
     ]
     # Sums are taken in this order, whatever the order of the votes: the result is the same to the bit.
     rows.sort()

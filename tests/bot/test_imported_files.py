@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ import pytest
 from bot.collect import collect
 from bot.importer import read_import
 from bot.store_imports import KeptImport
+from models.learning.labels import label
+from models.learning.raters import infer
 from models.prompt import PROMPT_VERSION
 from tests.bot.imports import BAD, GOOD, PAIR, PROMPTS, TOKENIZER, added, read, said, write
+from tests.bot.learning import ended_reply, vote
 from tests.bot.stores import opened
 
 
@@ -29,6 +33,26 @@ async def test_of_a_file_that_grew_only_what_is_new_counts(tmp_path: Path) -> No
     text = {reply.reply_id: reply.completion_text for reply in second.replies}
     told = {(text[pair.chosen_reply_id], text[pair.rejected_reply_id]) for pair in second.pairs}
     assert ("Yes, 0.", "Perhaps.") in told, "a reply that comes later is compared with those that were there"
+
+
+async def test_a_file_without_raters_leaves_members_their_say(tmp_path: Path) -> None:
+    draw = random.Random(1)
+    pairs = [{"prompt": f"Tea {n}?", "chosen": f"Yes, {n}.", "rejected": f"No, {n}."} for n in range(60)]
+    named = {"prompt": "Cake?", "completion": "Yes.", "label": True, "rater": "Mia"}
+    async with opened(tmp_path) as store:
+        good = {await ended_reply(store, model_sha256="sha"): draw.random() < 0.6 for _ in range(100)}
+        for reply_id, is_good in good.items():
+            for member in draw.sample(range(2, 22), 3):
+                await vote(store, reply_id, member, 1.0 if is_good ^ (draw.random() < 0.2) else -1.0)
+        before = (await collect(store, model_sha256="sha", prompt_version=PROMPT_VERSION, now=2e9)).snapshot
+        snapshot = await added(store, read(write(tmp_path, *pairs, named)))
+    alone = infer(before.votes, before.facts, before.gold)
+    report = infer(snapshot.votes, snapshot.facts, snapshot.gold)
+    learned = [one.example for one in label(snapshot, report, frozenset(), now=2e9).examples if one.example.weight]
+    assert sum(example.reply_id in good for example in learned) > 75
+    assert {member: report.accuracy[member] for member in alone.accuracy} == pytest.approx(alone.accuracy, abs=0.01)
+    assert sum(fact.stands_in for fact in snapshot.facts.values()) == 60, "Mia is a rater as any"
+    assert all(report.influence[rater] == 1.0 for rater, fact in snapshot.facts.items() if fact.stands_in)
 
 
 async def test_a_label_that_a_later_file_changes_holds_from_then_on(tmp_path: Path) -> None:

@@ -173,6 +173,33 @@ def test_trolls_who_are_mostly_honest_do_not_make_labels_worse_than_majority(att
     assert _accuracy(ratings, _infer(ratings)) >= _majority_accuracy(ratings) - 0.02
 
 
+# Labels of a file that names no rater
+
+
+def _with_labels(ratings: Ratings, prompts: int) -> tuple[list[Vote], dict[int, RaterFacts], dict[int, bool]]:
+    """Add pairs of replies, one good and one bad, each pair labelled by somebody who stands in for a file."""
+    votes, facts, gold = list(ratings.votes), dict(ratings.facts), dict(ratings.gold)
+    for prompt in range(prompts):
+        facts[-1 - prompt] = RaterFacts(-1 - prompt, trusted=True, stands_in=True)
+        for reply, good in ((10_000 + 2 * prompt, True), (10_001 + 2 * prompt, False)):
+            votes.append(Vote(reply, -1 - prompt, 1.0 if good else -1.0, rated_at=1e6 + reply))
+            gold[reply] = good
+    return votes, facts, gold
+
+
+@pytest.mark.parametrize("prompts", [40, 500])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.45])
+def test_labels_of_a_file_change_nothing_about_members_and_count_in_full(share: float, prompts: int) -> None:
+    ratings = rate(Community(Attack.FLIP, share), 7)
+    alone, beside = _infer(ratings), infer(*_with_labels(ratings, prompts))
+    for name in ("p_good", "accuracy", "influence"):
+        told = getattr(beside, name)
+        assert {key: told[key] for key in getattr(alone, name)} == getattr(alone, name)
+    assert (beside.frozen, beside.warnings) == (alone.frozen, alone.warnings), "a file anchors nobody's camp"
+    assert {beside.influence[-1 - prompt] for prompt in range(prompts)} == {1.0}
+    assert (beside.p_good[10_000], beside.p_good[10_001]) == (1.0, 0.0)
+
+
 # Freezing
 
 
