@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bot import canary_trial
 from bot.errors import AdapterChangeRefused, NightRefused, StoreError
 from bot.night_job import judge_canary
 from models.arms import SHARES, CanaryRating, CanaryVerdict, Decision
@@ -22,7 +22,7 @@ from models.errors import AdapterRefused, ModelError
 
 if TYPE_CHECKING:
     from bot.store import Store
-    from models.adapters import Adapters, Canary, Serving
+    from models.adapters import Adapters, Serving
     from models.types import Engine
 
 log = logging.getLogger(__name__)
@@ -31,10 +31,6 @@ BASE = "base"  # what a rollback calls the model without any adapter
 _NOBODY = 0  # the actor of what Encore does by itself
 # A reply waits in the queue with its adapter chosen, so what is served no more stays loaded for a while.
 _LINGER_SECONDS = 900.0
-# A night ends an undecided canary, but not one that nobody had the time to hear.
-_HEARD_CONVERSATIONS = 10  # rated ones, in each arm
-_HEARD_SECONDS = 12 * 3600.0  # less than from the end of a night to the next one
-_UNJUDGED = CanaryVerdict(Decision.CONTINUE, 0.5, 1.0, (math.nan, math.nan), (0, 0), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +183,19 @@ class Promotion:
             await self._change(lambda: self._adapters.rollback(None), set())
 
     async def watch(self, *, may_keep: bool = True) -> CanaryVerdict | None:
-        """Judge the canary and act: keep it for everyone, or roll it back. None: none runs, or it can't be judged."""
+        """Judge the canary and act: keep it for everyone, or roll it back. None: none runs, or it can't be judged.
+
+        One that is undecided goes on, but for no longer than a trial may take. Not `may_keep`, what would stay goes on.
+        """
         await self._set_canary_right()
-        verdict = await self._verdict()
-        if verdict is None or (verdict.decision is Decision.KEEP and not may_keep):
-            return verdict
+        verdict, canary = await self._verdict(), self.serving.canary
+        undecided = verdict is None or verdict.decision is Decision.CONTINUE
+        if canary is not None and undecided and canary_trial.is_over(canary, self._clock()):
+            verdict = canary_trial.decided(canary, verdict)
+        if verdict is None:
+            return None
+        if verdict.decision is Decision.KEEP and not may_keep:
+            return replace(verdict, decision=Decision.CONTINUE)
         if verdict.decision is not Decision.CONTINUE:
             await self._settle(verdict)
         return verdict
@@ -199,25 +203,15 @@ class Promotion:
     async def settle_before_a_night(self) -> CanaryVerdict | None:
         """End a canary, as a night needs one incumbent, and return how; None: there was none.
 
-        Undecided, it stays if members were heard and it isn't likelier worse. What they were not heard on goes back, as
-        only evidence keeps an adapter; before it had its time, NightRefused is raised instead.
+        Undecided, it ends by what is likelier if members were heard on it. Else it goes on, and NightRefused is raised.
         """
         verdict = await self.watch()
         canary = self.serving.canary
         if canary is None:
             return verdict
-        told = "its ratings can't be judged now" if verdict is None else _heard(verdict)
-        verdict = verdict or _UNJUDGED
-        if min(verdict.conversations) >= _HEARD_CONVERSATIONS:
-            keep = verdict.probability_worse <= 0.5
-            settled = replace(verdict, decision=Decision.KEEP if keep else Decision.ROLL_BACK)
-        else:
-            self._require_its_time(canary, told)
-            sentence = (
-                f"It was not heard enough to stay: {told}. The adapter stays on disk; "
-                f"/training rollback {canary.adapter} serves it again."
-            )
-            settled = replace(verdict, decision=Decision.ROLL_BACK, sentence=sentence)
+        if not canary_trial.is_heard(verdict):
+            raise NightRefused(canary_trial.goes_on(canary, verdict, self._clock()))
+        settled = canary_trial.decided(canary, verdict)
         await self._settle(settled)
         return settled
 
@@ -231,14 +225,6 @@ class Promotion:
             canary, now = self.serving.canary, self._clock()
             if canary is not None and canary.since > now:
                 await self._change(lambda: self._adapters.restart_canary(now), set())
-
-    def _require_its_time(self, canary: Canary, told: str) -> None:
-        left = canary.since + _HEARD_SECONDS - self._clock()
-        if left > 0:
-            raise NightRefused(
-                f"The adapter {canary.adapter} is on trial, and {told}; learn again when {_HEARD_CONVERSATIONS} of "
-                f"each are rated or in {math.ceil(left / 3600)} h, or end the trial with /training rollback."
-            )
 
     async def _verdict(self) -> CanaryVerdict | None:
         canary = self.serving.canary
@@ -331,8 +317,3 @@ class Promotion:
 def needed(serving: Serving) -> set[str]:
     """Return the adapters that an engine must have loaded."""
     return {name for name in (serving.adapter, serving.canary and serving.canary.adapter) if name}
-
-
-def _heard(verdict: CanaryVerdict) -> str:
-    rated, others = verdict.conversations
-    return f"members have rated {rated} of its conversations and {others} of the others"

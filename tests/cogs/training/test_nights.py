@@ -185,7 +185,7 @@ async def test_moderators_are_told_once_that_a_planned_night_was_refused(
     world: World, nightly: FakeNightly, steps: Steps
 ) -> None:
     await choose_mod_room(world)
-    nightly.refusal, nightly.is_due = NightRefused("The adapter a is on trial; learn again in 3 h."), True
+    nightly.refusal, nightly.is_due = NightRefused("The trial of the adapter a goes on."), True
     for _ in range(2):
         await world.eventually(lambda: steps.waits(CLOCK))
         steps.let_go(CLOCK)
@@ -193,7 +193,7 @@ async def test_moderators_are_told_once_that_a_planned_night_was_refused(
         steps.let_go(TROUBLE)
     (card,) = world.replies("mod-room")
     assert embed_of(card).title == "The planned night did not begin"
-    assert embed_of(card).description == "The adapter a is on trial; learn again in 3 h."
+    assert embed_of(card).description == "The trial of the adapter a goes on."
     assert world.replies("general") == []
     nightly.refusal = None
     await world.eventually(lambda: steps.waits(CLOCK))
