@@ -57,7 +57,7 @@ def label(snapshot: Snapshot, report: RaterReport, unsafe: frozenset[int], *, no
 
     A reply's age is that of its newest rating: opinions age, not texts.
     """
-    voice = {rater: min(cluster) for cluster in report.clusters for rater in cluster}
+    voice = report.voices()
     voices: dict[int, set[int]] = {}
     times: dict[int, list[float]] = {}
     for vote in snapshot.votes:

@@ -40,7 +40,7 @@ def weigh(
     banned have none; those who are read the other way round in votes are so here. Opinions for neither thin the weight
     out. Pairs without opinions (the operator's own) are kept as they are.
     """
-    voice = {rater: min(cluster) for cluster in report.clusters for rater in cluster}
+    voice = report.voices()
     raters = {opinion.rater_id for pair in pairs for opinion in pair.opinions}
     influence = {rater: _influence(rater, report, facts) for rater in raters}
     known = _known(report, facts)

@@ -50,6 +50,10 @@ class RaterReport:
     frozen: bool
     warnings: tuple[str, ...]
 
+    def voices(self) -> dict[int, int]:
+        """Return, by rater of a cluster, the one who names its voice; whoever is in none is a voice of their own."""
+        return {rater: min(cluster) for cluster in self.clusters for rater in cluster}
+
 
 def infer(
     votes: Iterable[Vote], facts: Mapping[int, RaterFacts], gold: Mapping[int, bool], *, seed: int = 0

@@ -79,7 +79,7 @@ def shortage(
         return Shortage(report.warnings[:1], None)
     weights = {rated.example.reply_id: rated.example.weight for rated in labels.examples}
     p_good = {rated.example.reply_id: rated.example.p_good for rated in labels.examples}
-    found = enough(weights, p_good, snapshot.votes, report.influence)
+    found = enough(weights, p_good, snapshot.votes, report)
     if found.enough:
         return None
     held = split(labels.examples, (), not_before=not_before, enough=_judges(rules)).held_out

@@ -6,6 +6,7 @@ Owns the thresholds of learning's first two questions. What a vote is worth is d
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from models.learning.examples import Vote
+    from models.learning.raters import RaterReport
 
 HALF_LIFE_DAYS = 30.0
 MIN_CERTAINTY = 0.3  # of |2p - 1|
@@ -31,8 +33,8 @@ class Sufficiency:
     effective_replies: float
     good: int
     bad: int
-    raters: int
-    largest_share: float  # of the weight, by one rater
+    raters: int  # who vote as one are one
+    largest_share: float  # of the weight, by one of these
 
 
 def weight_of(p: float, recency_days: float, *, raters: int, author_cap: float = 1.0, gold: bool = False) -> float:
@@ -66,12 +68,13 @@ def enough(
     weights: Mapping[int, float],
     p_good: Mapping[int, float],
     votes: Iterable[Vote],
-    influence: Mapping[int, float],
+    report: RaterReport,
 ) -> Sufficiency:
-    """Judge whether tonight's replies are enough: `weights` and `p_good` by reply id, `influence` by rater id.
+    """Judge whether tonight's replies are enough: `weights` and `p_good` by reply id.
 
     Effective replies are (sum w)^2 / sum w^2 (Kish 1965). A reply's weight is shared among its raters by what their
-    votes count; raters of no influence (banned) aren't counted.
+    votes count; raters of no influence (banned) aren't counted, and who vote as one count as one, whose vote is as
+    strong as one full one however many of them cast it.
     """
     kept = {reply: weight for reply, weight in weights.items() if weight > 0}
     total = sum(kept.values())
@@ -79,16 +82,20 @@ def enough(
     good = sum(p_good[reply] > 0.5 for reply in kept)
     bad = len(kept) - good
 
+    voice_of = report.voices()
+    size = Counter(voice_of.values())
     say: dict[int, dict[int, float]] = {}
     for vote in votes:
-        counts = abs(vote.value) * vote.weight * influence.get(vote.rater_id, 0.0)
+        voice = voice_of.get(vote.rater_id, vote.rater_id)
+        influence = report.influence.get(vote.rater_id, 0.0) * max(size[voice], 1)
+        counts = abs(vote.value) * vote.weight * influence
         if vote.reply_id in kept and counts > 0:
             of_reply = say.setdefault(vote.reply_id, {})
-            of_reply[vote.rater_id] = of_reply.get(vote.rater_id, 0.0) + counts
+            of_reply[voice] = max(of_reply.get(voice, 0.0), counts)
     weight_by: dict[int, float] = {}
     for reply, of_reply in sorted(say.items()):
-        for rater, counts in of_reply.items():
-            weight_by[rater] = weight_by.get(rater, 0.0) + kept[reply] * counts / sum(of_reply.values())
+        for voice, counts in of_reply.items():
+            weight_by[voice] = weight_by.get(voice, 0.0) + kept[reply] * counts / sum(of_reply.values())
     largest = max(weight_by.values(), default=0.0) / total if total else 0.0
 
     reasons = []

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import pytest
 
 from models.learning.examples import Vote
 from models.learning.labels import label
-from models.learning.raters import infer
+from models.learning.raters import RaterReport, infer
 from models.learning.sides import Shortage, shortage
 from models.learning.snapshot import Snapshot
 from models.learning.sufficiency import author_caps, enough, votes_to_begin, weight_of
@@ -124,9 +124,15 @@ def _night(replies: int, raters: int, *, good: int) -> tuple[dict[int, float], d
     return dict.fromkeys(range(replies), 0.8), {reply: 0.9 if reply < good else 0.1 for reply in range(replies)}, votes
 
 
+def _believed(raters: Iterable[int], *clusters: frozenset[int]) -> RaterReport:
+    """Believe all alike, clusters as one voice."""
+    size = {rater: len(cluster) for cluster in clusters for rater in cluster}
+    return RaterReport({}, {}, {rater: 1 / size.get(rater, 1) for rater in raters}, clusters, False, ())
+
+
 def test_plenty_is_enough() -> None:
     weights, p_good, votes = _night(80, 20, good=40)
-    sufficiency = enough(weights, p_good, votes, dict.fromkeys(range(20), 1.0))
+    sufficiency = enough(weights, p_good, votes, _believed(range(20)))
     assert sufficiency.enough
     assert sufficiency.reasons == ()
     assert sufficiency.effective_replies == pytest.approx(80)
@@ -144,7 +150,7 @@ def test_plenty_is_enough() -> None:
 )
 def test_too_little_is_told_with_its_figure(replies: int, raters: int, good: int, sentence: str) -> None:
     weights, p_good, votes = _night(replies, raters, good=good)
-    sufficiency = enough(weights, p_good, votes, dict.fromkeys(range(raters), 1.0))
+    sufficiency = enough(weights, p_good, votes, _believed(range(raters)))
     assert not sufficiency.enough
     assert [sentence in reason for reason in sufficiency.reasons] == [True]
 
@@ -152,12 +158,24 @@ def test_too_little_is_told_with_its_figure(replies: int, raters: int, good: int
 def test_one_rater_with_too_much_of_the_weight_stops_the_night() -> None:
     weights, p_good, votes = _night(80, 20, good=40)
     votes += [Vote(reply, 99, 1.0) for reply in range(80)]
-    sufficiency = enough(weights, p_good, votes, dict.fromkeys([*range(20), 99], 1.0))
+    sufficiency = enough(weights, p_good, votes, _believed([*range(20), 99]))
     assert sufficiency.largest_share == pytest.approx(0.25)
     assert "25%" in sufficiency.reasons[0]
 
 
+@pytest.mark.parametrize("turns", [False, True])
+def test_accounts_that_vote_as_one_are_one_rater(turns: bool) -> None:
+    """Ten members and one with twelve accounts, which vote all at once or by turns."""
+    weights, p_good, votes = _night(80, 10, good=40)
+    accounts = range(100, 112)
+    votes += [Vote(reply, one, 1.0) for reply in range(80) for one in accounts if not turns or one % 12 == reply % 12]
+    found = enough(weights, p_good, votes, _believed([*range(10), *accounts], frozenset(accounts)))
+    assert found.raters == 11
+    assert found.largest_share == pytest.approx(0.25)
+    assert [reason[:9] for reason in found.reasons] == ["11 raters", "One rater"]
+
+
 def test_no_replies_is_not_enough() -> None:
-    sufficiency = enough({}, {}, [], {})
+    sufficiency = enough({}, {}, [], _believed(()))
     assert not sufficiency.enough
     assert len(sufficiency.reasons) == 4
