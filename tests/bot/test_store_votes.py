@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from bot.errors import StoreRefused
 from bot.records import ReactionEvent, ReactionKind, Vote
-from tests.bot.stores import Clock, add, new_reply, opened, values
+from tests.bot.stores import Clock, add, folder_in_memory, new_reply, opened, values
 
 ADD, REMOVE, CLEAR, CLEAR_EMOJI = ReactionKind
 
@@ -230,7 +229,7 @@ class Model:
 
 async def play(program: list[tuple[object, ...]]) -> None:
     model = Model()
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_in_memory() as folder:
         async with opened(Path(folder)) as store:
             replies = [await new_reply(store, 1, 2), await new_reply(store, 3)]
             for name, *given_values in program:
