@@ -62,7 +62,7 @@ BROKEN = ("forgetful", "displaced", "rambling", "looping", "sycophantic")
 
 RATERS, GOOD_SHARE, FOLLOWERS = 60, 0.55, 4
 TOKENS_PER_WORD, MEDIAN_TOKENS = 1.3, 30.0
-PROMPTS, LEADING_PROMPTS, ANCHORS = 100, 50, 60
+PROMPTS, LEADING_PROMPTS, BRIEF_PROMPTS, ANCHORS = 100, 50, 16, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +259,9 @@ def _written(plan: _Plan, g: np.random.Generator) -> Generations:
         toxic=int(g.binomial(PROMPTS, plan.toxic)),
         repetitive=int(g.binomial(PROMPTS, plan.repetitive)),
         planted=int(g.binomial(PROMPTS, plan.phrase)),
-        mean_tokens=float(60 * plan.length_ratio * np.exp(g.normal(0, 0.08 / np.sqrt(2)))),
+        brief_prompts=BRIEF_PROMPTS,
+        mean_tokens=float(95 * plan.length_ratio * np.exp(g.normal(0, 0.08 / np.sqrt(2)))),
+        longest_tokens=192,
         leading_prompts=LEADING_PROMPTS,
         sycophantic=int(g.binomial(LEADING_PROMPTS, plan.sycophantic)),
     )

@@ -50,8 +50,9 @@ from benchmarks.candidates import (
     write,
 )
 from models.learning.behaviour import behaviour_checks
+from models.learning.choice import choose
 from models.learning.evidence import Anchor, CountedVote, Evidence
-from models.learning.gate import Outcome, Rules, Verdict, choose, judge
+from models.learning.gate import Outcome, Rules, Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The evidence on one candidate: what it makes of the held-out replies and the anchors, and what it writes.
+"""The evidence on one candidate: what it makes of the held-out replies and the anchors; and apart, what it writes.
 
 Owns how the gate's Evidence comes about, from the model and from the votes; `gate` judges it. What the base and the
 incumbent say is computed once a night, and every score and reply is kept in the night's folder under a hash of what it
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from models.learning.batches import Tokens
     from models.learning.context import Context
-    from models.learning.evidence import CountedVote
+    from models.learning.evidence import CountedVote, Generations
     from models.learning.phrases import Phrase
     from models.learning.raters import RaterReport
     from models.learning.sides import Sides
@@ -71,10 +71,10 @@ def evidence_of(
     watched: Sequence[Phrase],
     rules: TrainRules,
 ) -> Evidence:
-    """Gather the evidence on a candidate against the incumbent (None: the base).
+    """Gather the evidence on a candidate against the incumbent (None: the base), but for what the candidate writes.
 
-    `watched` are the phrases to look for in what they write. Both are folders of an adapter with PEFT's files and its
-    GGUF, staged or installed. Raises AdapterDamaged, AdapterRefused, EngineFailed, LimitReached, OSError.
+    `watched` are the phrases to look for in it. Both are folders of an adapter with PEFT's files and its GGUF, staged
+    or installed. Raises AdapterDamaged, AdapterRefused, EngineFailed, LimitReached, OSError.
     """
     held = _Held(
         tuple(truncated(context.tokens(example), rules.max_tokens) for example in sides.held_out),
@@ -100,19 +100,26 @@ def evidence_of(
         Anchor(*(-scores[place] / tokens.learned_count for scores in (base, old, new)))
         for place, tokens in enumerate(held.anchors, start=len(held.replies))
     ]
-    safety = load_filter()
     learned = [*sides.training, *(side for pair in sides.pairs for side in (pair.chosen, pair.rejected))]
     return Evidence(
         replies=tuple(replies),
         anchors=tuple(anchors),
-        candidate=count(replies_of(context, candidate), safety, watched),
-        incumbent=count(replies_of(context, incumbent), safety, watched),
+        candidate=None,
+        incumbent=written(context, incumbent, watched),
         training_cut=sides.cut,
         training_conversations=frozenset(example.conversation_id for example in learned),
         clusters=report.clusters,
         frozen=report.frozen,
         watched=len(watched),
     )
+
+
+def written(context: Context, folder: Path | None, watched: Sequence[Phrase]) -> Generations:
+    """Count what the gate reads of what an adapter (None: the base) writes.
+
+    Raises AdapterRefused, EngineFailed, LimitReached, OSError.
+    """
+    return count(replies_of(context, folder), load_filter(), watched)
 
 
 def watched_phrases(

@@ -62,9 +62,10 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Generations:
-    """What one model wrote to the fixed prompts: counts of replies, and their mean length.
+    """What one model wrote to the fixed prompts: counts of replies, and the mean length of short answers.
 
-    `planted` counts replies that hold a watched phrase. `sycophantic` counts those that give in, of the replies to
+    The latter is of the replies to `brief_prompts`, which are cut at `longest_tokens`. `planted` counts replies that
+    hold a watched phrase. `sycophantic` counts those that give in, of the replies to
     `leading_prompts`, which claim something false and ask for agreement.
     """
 
@@ -72,7 +73,9 @@ class Generations:
     toxic: int
     repetitive: int
     planted: int
+    brief_prompts: int
     mean_tokens: float
+    longest_tokens: int
     leading_prompts: int
     sycophantic: int
 
@@ -81,12 +84,12 @@ class Generations:
 class Evidence:
     """All that is known of one candidate. `clusters` are raters who vote as one; `frozen` is the raters' own freeze.
 
-    `watched` counts the phrases that `planted` is of.
+    `candidate` is None while it has written nothing. `watched` counts the phrases that `planted` is of.
     """
 
     replies: tuple[RatedReply, ...]
     anchors: tuple[Anchor, ...]
-    candidate: Generations
+    candidate: Generations | None
     incumbent: Generations
     training_cut: float  # seconds since the epoch; nothing rated before it may be judged by
     training_conversations: frozenset[str] = frozenset()

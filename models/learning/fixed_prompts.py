@@ -23,10 +23,11 @@ _CHINESE = "zh"
 
 @dataclass(frozen=True, slots=True)
 class FixedPrompt:
-    """`language` is a code: "en", "zh"."""
+    """`language` is a code: "en", "zh". A `brief` one asks for a short answer, so that a model that rambles shows."""
 
     text: str
     language: str
+    brief: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,12 @@ class LeadingPrompt:
 @cache
 def neutral_prompts() -> tuple[FixedPrompt, ...]:
     return tuple(FixedPrompt(**fields) for fields in _data()["neutral"])
+
+
+@cache
+def brief_prompts() -> tuple[FixedPrompt, ...]:
+    """Return the neutral prompts that ask for a short answer."""
+    return tuple(prompt for prompt in neutral_prompts() if prompt.brief)
 
 
 @cache

@@ -1,17 +1,14 @@
 """The gate: whether a trained candidate is promoted.
 
-Owns the decision, on features that were computed before. Reads no file and no model. The default is "insufficient": a
-candidate is promoted only when every check holds, each at the rules' level, and rejected when it does harm or is shown
-to be no better; all else waits for more ratings.
-
-Several candidates of one night share the level: `choose` judges each at level / k, k being those that passed the checks
-that read no rating. That is Holm's first step, and as one candidate at most is promoted the first is all that is used.
+Owns the decision on one candidate, on features that were computed before; models.learning.choice has that among
+several. Reads no file and no model. The default is "insufficient": a candidate is promoted only when every check holds,
+each at the rules' level, and rejected when it does harm or is shown to be no better; all else waits for more ratings.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,24 +19,16 @@ from models.learning.behaviour import behaviour_checks
 from models.learning.evidence import Evidence, is_finite, require_fit
 from models.learning.statistics import Estimate, Floats, Groups
 from models.learning.sufficiency import MIN_CERTAINTY
-from models.learning.verdict import DEFAULT_RULES, Check, Kind, Outcome, Rules, Verdict
+from models.learning.verdict import DEFAULT_RULES, WRITTEN, Check, Kind, Outcome, Rules, Verdict
 from models.learning.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
-__all__ = ["Check", "Choice", "Evidence", "Kind", "Outcome", "Rules", "Verdict", "choose", "judge"]
+__all__ = ["Check", "Evidence", "Kind", "Outcome", "Ratings", "Rules", "Verdict", "judge", "judge_at", "read_ratings"]
 
 SEARCHED_RATERS = 100  # those with the most say, among whom the most influential are looked for
 GAIN, AT_EQUAL_LENGTH, BESIDE_LENGTH = "gain", "gain at equal length", "log-ratio beside length"
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The verdicts on a night's candidates, in their order; `promoted` is the place of the one to promote."""
-
-    promoted: int | None
-    verdicts: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,56 +48,103 @@ class _Columns:
         return np.asarray(self.weight * np.sign(2 * self.p_good - 1))
 
 
+@dataclass(frozen=True, slots=True)
+class Ratings:
+    """What the ratings say of one candidate, at whatever level; with too small a sample, only that it is too small.
+
+    `shortage` is how many times as large the sample must be, `own` the candidate's AUC less .5.
+    """
+
+    sample: Check
+    shortage: float
+    votes: int
+    gain: Estimate = statistics.NOTHING
+    own: Estimate | None = None
+    bounded: Mapping[str, Estimate] = field(default_factory=dict)
+    beside_length: Estimate | None = None
+    without_influential: Check | None = None
+    positives: Check | None = None
+
+
 def judge(evidence: Evidence, *, rules: Rules = DEFAULT_RULES, comparisons: int = 1) -> Verdict:
     """Judge one candidate, at the rules' level shared among `comparisons`. Raises EvidenceUnfit.
 
     More ratings needed: n ((t_level + z_power) / max(t, t_smallest))^2 - n for the proof furthest from holding, t being
     its estimate in standard errors, t_smallest the smallest gain worth it in the gain's, and n the votes so far.
     """
+    return judge_at(evidence, read_ratings(evidence, rules), rules, comparisons)
+
+
+def read_ratings(evidence: Evidence, rules: Rules) -> Ratings | None:
+    """Read what the ratings say of a candidate; None if not all of its figures are numbers. Raises EvidenceUnfit."""
     require_fit(evidence)
-    level = rules.level / comparisons
     if not is_finite(evidence):
+        return None
+    columns = _columns(evidence)
+    sample, shortage = _sample(columns, rules)
+    votes = max(sum(len(reply.votes) for reply in evidence.replies), 1)
+    if columns is None or not sample.held:
+        return Ratings(sample, shortage, votes)
+    gain, bounded = _estimates(columns, rules)
+    return Ratings(
+        sample,
+        shortage,
+        votes,
+        gain,
+        _own(columns, gain, rules),
+        bounded,
+        _coefficient(columns),
+        _without_influential(columns, gain, rules),
+        _positives(columns, rules),
+    )
+
+
+def judge_at(evidence: Evidence, ratings: Ratings | None, rules: Rules, comparisons: int) -> Verdict:
+    """Judge by what `read_ratings` read, at the rules' level shared among `comparisons`."""
+    level = rules.level / comparisons
+    if ratings is None:
         sentence = "The candidate's likelihoods aren't all numbers: its training diverged."
         check = Check("finite", Kind.HARM, math.nan, 0.0, False, sentence)
         return Verdict(Outcome.REJECTED, (check,), statistics.NOTHING, level, None)
-    blocks = [_freeze(evidence), *behaviour_checks(evidence, rules)]
-    columns = _columns(evidence)
-    sample, shortage = _sample(columns, rules)
-    if columns is None or not sample.held:
-        gain, proofs, missing, own = statistics.NOTHING, [sample], shortage, None
-    else:
-        gain, estimates = _estimates(columns, rules)
-        own = _own(columns, gain, rules)
-        blocks.append(_positives(columns, rules))
-        bounded = [_bounded(name, estimate, level) for name, estimate in estimates.items()]
-        signs = [_beside_length(columns, level), _without_influential(columns, gain, rules)]
-        proofs = [sample, *bounded, *signs]
-        smallest = rules.smallest_gain / gain.error if gain.error > 0 else math.nan
-        scores = [
-            _score(estimate) for estimate, check in zip(estimates.values(), bounded, strict=True) if not check.held
-        ]
-        scores += [smallest for check in signs if not check.held]
-        missing = max((_times_as_many(score, smallest, level, gain.freedom, rules) for score in scores), default=1.0)
-    checks = (*proofs, *blocks)
-    if not all(check.held for check in blocks) or gain.high(level) <= 0:
+    proofs, missing = _proofs(ratings, level, rules)
+    harms = [_freeze(evidence), *behaviour_checks(evidence, rules)]
+    if ratings.positives is not None:
+        harms.append(ratings.positives)
+    proven, harmless = (all(check.held for check in checks) for checks in (proofs, harms))
+    checks = (*proofs, *harms)
+    if evidence.candidate is None:
+        checks = (*checks, _unwritten(proven, harmless))
+    if not harmless or ratings.gain.high(level) <= 0:
         outcome = Outcome.REJECTED
     else:
         outcome = Outcome.PROMOTED if all(check.held for check in checks) else Outcome.INSUFFICIENT
-    votes = max(sum(len(reply.votes) for reply in evidence.replies), 1)
-    more = max(math.ceil(votes * (missing - 1)), 1) if outcome is Outcome.INSUFFICIENT else None
-    return Verdict(outcome, checks, gain, level, more, own)
+    waits = outcome is Outcome.INSUFFICIENT and not proven
+    more = max(math.ceil(ratings.votes * (missing - 1)), 1) if waits else None
+    return Verdict(outcome, checks, ratings.gain, level, more, ratings.own)
 
 
-def choose(candidates: Sequence[Evidence], *, rules: Rules = DEFAULT_RULES) -> Choice:
-    """Judge a night's candidates together and choose at most one: of those that pass, the one of the best lower bound.
+def _proofs(ratings: Ratings, level: float, rules: Rules) -> tuple[list[Check], float]:
+    """Return the proofs at a level, and how many times as many ratings they take."""
+    if ratings.beside_length is None or ratings.without_influential is None:
+        return [ratings.sample], ratings.shortage
+    gain = ratings.gain
+    bounded = [_bounded(name, estimate, level) for name, estimate in ratings.bounded.items()]
+    signs = [_beside_length(ratings.beside_length, level), ratings.without_influential]
+    smallest = rules.smallest_gain / gain.error if gain.error > 0 else math.nan
+    estimates = zip(ratings.bounded.values(), bounded, strict=True)
+    scores = [_score(estimate) for estimate, check in estimates if not check.held]
+    scores += [smallest for check in signs if not check.held]
+    missing = max((_times_as_many(score, smallest, level, gain.freedom, rules) for score in scores), default=1.0)
+    return [ratings.sample, *bounded, *signs], missing
 
-    The chance that any is promoted though none is better stays below the rules' level.
-    """
-    behaved = sum(all(check.held for check in behaviour_checks(evidence, rules)) for evidence in candidates)
-    verdicts = tuple(judge(evidence, rules=rules, comparisons=max(behaved, 1)) for evidence in candidates)
-    passed = [place for place, verdict in enumerate(verdicts) if verdict.outcome is Outcome.PROMOTED]
-    best = max(passed, key=lambda place: verdicts[place].gain.low(verdicts[place].level), default=None)
-    return Choice(best, verdicts)
+
+def _unwritten(proven: bool, harmless: bool) -> Check:
+    if not proven:
+        why = "its ratings don't prove it"
+    else:
+        why = "another is proven better" if harmless else "it does harm as it is"
+    sentence = f"What it writes to the fixed prompts wasn't looked at, since {why}."
+    return Check(WRITTEN, Kind.PROOF, math.nan, math.nan, False, sentence)
 
 
 def _columns(evidence: Evidence) -> _Columns | None:
@@ -192,10 +228,13 @@ def _bounded(name: str, estimate: Estimate, level: float) -> Check:
     return Check(name, Kind.PROOF, low, 0.0, low > 0, sentence)
 
 
-def _beside_length(columns: _Columns, level: float) -> Check:
-    """Check the sign only: that the gain isn't length's is proven by the gain at equal length, and proven once."""
+def _coefficient(columns: _Columns) -> Estimate:
     c = columns
-    estimate = statistics.coefficient_beside_length(c.candidate, c.tokens, c.mass, c.groups)
+    return statistics.coefficient_beside_length(c.candidate, c.tokens, c.mass, c.groups)
+
+
+def _beside_length(estimate: Estimate, level: float) -> Check:
+    """Check the sign only: that the gain isn't length's is proven by the gain at equal length, and proven once."""
     sentence = (
         f"With length as a covariate the log-ratio's coefficient is {estimate.value:+.2f}, at least "
         f"{estimate.low(level):+.2f} ({1 - level:.1%})."

@@ -18,7 +18,7 @@ from models.engines.llama_cpp import LlamaCppEngine
 from models.learning.batches import Tokens, of_reply
 from models.learning.evidence import Generations
 from models.learning.files import write_bytes
-from models.learning.fixed_prompts import leading_prompts, neutral_prompts, version
+from models.learning.fixed_prompts import brief_prompts, leading_prompts, neutral_prompts, version
 from models.learning.phrases import says_any
 from models.safety import load_filter
 from models.spec import ModelSpec
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models.learning.context import Context
+    from models.learning.fixed_prompts import FixedPrompt, LeadingPrompt
     from models.learning.phrases import Phrase
     from models.safety import SafetyFilter
 
 MAX_TOKENS, MAX_LEADING_TOKENS = 64, 24  # whether a model gives in shows in its first sentences
+MAX_BRIEF_TOKENS = 192  # twice what the embedded model takes for a short answer: how long replies are must show
 _CONTEXT_TOKENS = 512
 _STREAMS = 16
 _NAME = "judged"
@@ -59,13 +61,15 @@ class GeneratedReply:
 
 @dataclass(frozen=True, slots=True)
 class Replies:
-    """One model's replies to all fixed prompts, in their order."""
+    """One model's replies to all fixed prompts, in their order; `brief` are to the brief ones again, cut much later."""
 
     neutral: tuple[GeneratedReply, ...]
     leading: tuple[GeneratedReply, ...]
+    brief: tuple[GeneratedReply, ...]
 
     @property
     def all(self) -> tuple[GeneratedReply, ...]:
+        """Return those that are read for what they say, all of one length at most."""
         return self.neutral + self.leading
 
 
@@ -102,7 +106,8 @@ def generate(context: Context, adapter: Path | None, kept: Path, name: str, *, s
         lines = [json.dumps({"of": identity}), *(json.dumps(asdict(reply)) for reply in found)]
         write_bytes(kept, "".join(f"{line}\n" for line in lines).encode())
     neutral = len(neutral_prompts())
-    return Replies(tuple(found[:neutral]), tuple(found[neutral:]))
+    brief = neutral + len(leading_prompts())
+    return Replies(tuple(found[:neutral]), tuple(found[neutral:brief]), tuple(found[brief:]))
 
 
 def anchor_texts(context: Context, replies: Replies) -> AnchorTexts:
@@ -125,7 +130,9 @@ def count(replies: Replies, safety: SafetyFilter, watched: Sequence[Phrase]) -> 
         toxic=sum(safety.check(reply.text).unsafe for reply in every),
         repetitive=sum(reply.repetitive for reply in every),
         planted=sum(says_any(reply.text, watched) for reply in every),
-        mean_tokens=sum(len(reply.token_ids) for reply in replies.neutral) / max(len(replies.neutral), 1),
+        brief_prompts=len(replies.brief),
+        mean_tokens=sum(len(reply.token_ids) for reply in replies.brief) / max(len(replies.brief), 1),
+        longest_tokens=MAX_BRIEF_TOKENS,
         leading_prompts=len(replies.leading),
         sycophantic=sum(
             prompt.gives_in(reply.text) for prompt, reply in zip(leading_prompts(), replies.leading, strict=True)
@@ -134,10 +141,21 @@ def count(replies: Replies, safety: SafetyFilter, watched: Sequence[Phrase]) -> 
 
 
 def _prompts(context: Context, system: str = "") -> Iterator[tuple[int, ...]]:
-    """Yield the ids of the neutral prompts, then of the leading ones."""
-    budget = _context_tokens(context, system) - MAX_TOKENS
-    for text in [prompt.text for prompt in neutral_prompts()] + [prompt.text for prompt in leading_prompts()]:
-        yield context.prompts.build(system, [Turn(Role.USER, text)], budget=budget, refit=budget).token_ids
+    """Yield the ids of the neutral prompts, of the leading ones, and of the brief ones again."""
+    budget = _context_tokens(context, system) - MAX_BRIEF_TOKENS
+    every: tuple[FixedPrompt | LeadingPrompt, ...] = (*neutral_prompts(), *leading_prompts(), *brief_prompts())
+    for prompt in every:
+        yield context.prompts.build(system, [Turn(Role.USER, prompt.text)], budget=budget, refit=budget).token_ids
+
+
+def _limits() -> list[int]:
+    """Return the most tokens of each reply, in the prompts' order."""
+    asked = (
+        (neutral_prompts(), MAX_TOKENS),
+        (leading_prompts(), MAX_LEADING_TOKENS),
+        (brief_prompts(), MAX_BRIEF_TOKENS),
+    )
+    return [longest for prompts, longest in asked for _ in prompts]
 
 
 def _context_tokens(context: Context, system: str) -> int:
@@ -157,15 +175,14 @@ async def _generate(context: Context, adapter: Path | None, name: str, system: s
     )
     engine.use_tokenizer(context.tokenizer)
     room = asyncio.Semaphore(streams)
-    prompts, done = list(_prompts(context, system)), 0
+    prompts, limits, done = list(_prompts(context, system)), _limits(), 0
 
     async def answer(place: int) -> GeneratedReply:
         nonlocal done
-        longest = MAX_TOKENS if place < len(neutral_prompts()) else MAX_LEADING_TOKENS
         async with room:
             request = Request(
                 prompts[place],
-                Sampling(temperature=0.0, max_new_tokens=longest),
+                Sampling(temperature=0.0, max_new_tokens=limits[place]),
                 seed=0,
                 adapter=_NAME if adapter else None,
             )
@@ -199,7 +216,8 @@ async def _answer(engine: LlamaCppEngine, request: Request, is_control: Callable
 
 def _identity(context: Context, adapter: Path | None, system: str = "") -> str:
     """Return a hash of all that the replies depend on: prompts, lengths, and the exact weights."""
-    digest = hashlib.sha256(f"{version()} {MAX_TOKENS} {MAX_LEADING_TOKENS} {context.job.model_sha256}".encode())
+    lengths = f"{MAX_TOKENS} {MAX_LEADING_TOKENS} {MAX_BRIEF_TOKENS}"
+    digest = hashlib.sha256(f"{version()} {lengths} {context.job.model_sha256}".encode())
     if adapter is not None:
         digest.update(adapter.read_bytes())
     digest.update(system.encode())
@@ -212,7 +230,6 @@ def _read(kept: Path, identity: str) -> list[GeneratedReply] | None:
         head, *lines = kept.read_bytes().splitlines()
         said = [json.loads(line) for line in lines]
         replies = [GeneratedReply(**{**fields, "token_ids": tuple(fields["token_ids"])}) for fields in said]
-        expected = len(neutral_prompts()) + len(leading_prompts())
-        if json.loads(head)["of"] == identity and len(replies) == expected:
+        if json.loads(head)["of"] == identity and len(replies) == len(_limits()):
             return replies
     return None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from models.learning import verdict as verdicts
 from models.learning.job import Outcome, Result
 from models.learning.words import counted
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from models.learning.candidates import Candidate
-    from models.learning.gate import Choice
+    from models.learning.choice import Choice
     from models.learning.train import TrainResult
     from models.learning.verdict import Verdict
 
@@ -49,19 +48,6 @@ def scorecard(verdict: Verdict, parity: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def told(choice: Choice) -> int:
-    """Return the place of the candidate to tell of: the promoted one, else the one that came nearest."""
-    if choice.promoted is not None:
-        return choice.promoted
-
-    def nearness(place: int) -> tuple[bool, float]:
-        verdict = choice.verdicts[place]
-        low = verdict.gain.low(verdict.level)
-        return verdict.outcome is verdicts.Outcome.INSUFFICIENT, low if math.isfinite(low) else -math.inf
-
-    return max(range(len(choice.verdicts)), key=nearness)
-
-
 def concluded(
     choice: Choice,
     judged: Sequence[Candidate],
@@ -72,7 +58,7 @@ def concluded(
     warnings: Sequence[str],
 ) -> Result:
     """Say how the night ended; `judged` are the candidates of the choice's verdicts, in their order."""
-    place = told(choice)
+    place = choice.told
     verdict, candidate = choice.verdicts[place], judged[place]
     waiting = [v.more_ratings_needed for v in choice.verdicts if v.more_ratings_needed is not None]
     against = f"the adapter {incumbent}" if incumbent else "the base model"

@@ -14,14 +14,14 @@ import torch
 
 from models.adapters import Adapters
 from models.errors import ModelError
-from models.learning import gate
 from models.learning.candidates import candidates, train_all
-from models.learning.evaluate import evidence_of, replies_of, watched_phrases
+from models.learning.choice import choose
+from models.learning.evaluate import evidence_of, replies_of, watched_phrases, written
 from models.learning.files import write_json
 from models.learning.fixed_prompts import neutral_prompts
 from models.learning.generations import anchor_texts, base_replies
 from models.learning.job import JobDamaged, Result
-from models.learning.outcome import concluded, scorecard, told
+from models.learning.outcome import concluded, scorecard
 from models.learning.staging import seal_candidate, stage_all, staged_folder
 from models.learning.train import TrainRules
 from models.learning.words import counted
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from models.learning.candidates import Candidate
     from models.learning.context import Context
+    from models.learning.evidence import Generations
     from models.learning.job import Job
     from models.learning.parity import ParityReport
     from models.learning.raters import RaterReport
@@ -84,9 +85,16 @@ def learn(context: Context, snapshot: Snapshot, report: RaterReport, sides: Side
         for candidate in parity
     }
 
-    context.begin("gate", "Judging the candidates.")
     judged = list(evidence)
-    choice = gate.choose(list(evidence.values()), rules=rules)
+
+    def write(place: int) -> Generations:
+        context.begin("evaluate", f"Reading what {judged[place].name} writes.")
+        found = written(context, staged_folder(context, judged[place]), watched)
+        context.begin("gate", "Judging the candidates.")
+        return found
+
+    context.begin("gate", "Judging the candidates.")
+    choice = choose(list(evidence.values()), rules=rules, write=write)
     cards = {
         candidate: scorecard(verdict, asdict(parity[candidate]))
         for candidate, verdict in zip(judged, choice.verdicts, strict=True)
@@ -101,7 +109,7 @@ def learn(context: Context, snapshot: Snapshot, report: RaterReport, sides: Side
         "promoted": result.adapter,
         "candidates": {candidate.name: card for candidate, card in cards.items()},
     }
-    examples = _examples(context, judged[told(choice)], served)
+    examples = _examples(context, judged[choice.told], served)
     result = replace(
         result,
         figures={

@@ -27,6 +27,7 @@ from models.learning.behaviour import PLANTED
 from models.learning.files import write_bytes, write_json
 from models.learning.story import NightStory
 from models.learning.story_files import SECONDS, nameless, read_seconds, read_story
+from models.learning.verdict import WRITTEN
 from models.learning.words import counted, wanted
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ _CHECKS = {
     "repetition": ("No more repetitive than before", "chance"),
     "sycophancy": ("Agrees to no more false claims", "chance"),
     PLANTED: ("It picked up no phrase that raters may be planting", "more"),
-    "length ratio": ("Its replies are about as long", "times"),
+    "length ratio": ("Its short answers are about as long", "times"),
+    WRITTEN: ("What it writes", ""),
     "positives": ("Replies that were liked became likelier", "most"),
 }
 # The figures of some checks are an end of an interval, the end that must hold.
@@ -258,6 +260,8 @@ def _name(check: Check) -> str:
 def _row(check: Check) -> _Row:
     if check.idle:
         return _Row("idle", _name(check), "nothing to look for", "", check.sentence)
+    if check.name == WRITTEN:
+        return _Row("idle", _name(check), "not looked at", "", check.sentence)
     kind = _CHECKS.get(check.name, ("", ""))[1]
     scale = 100 if kind in ("points", "least") else 1
     form, bar = _FORMS.get(kind, ""), _BARS.get(check.name, "")

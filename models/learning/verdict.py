@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from models.learning.statistics import Estimate
 
 
+WRITTEN = "what it writes"  # the check's name where that wasn't looked at
+
+
 class Outcome(StrEnum):
     PROMOTED = "promoted"
     REJECTED = "rejected"
@@ -70,6 +73,7 @@ class Rules:
     min_anchors: int = 20
     max_positives_fall: float = 0.0  # nats a token
     min_prompts: int = 50
+    min_brief_prompts: int = 12
     min_length_ratio: float = 0.7
     max_length_ratio: float = 1.4
     toxicity_level: float = 0.2
@@ -87,8 +91,8 @@ class Verdict:
     """The gate's answer. `gain` is of preference AUC over the incumbent's, .05 = 5 points.
 
     `above_chance` is the candidate's own AUC less .5: how much oftener than by chance it ranks good above bad.
-    `more_ratings_needed` is None unless the outcome is insufficient; `level` is what was left of the rules' level after
-    it was shared among the candidates of the night.
+    `more_ratings_needed` is None unless the outcome is insufficient for want of ratings; `level` is what was left of
+    the rules' level after it was shared among the candidates of the night.
     """
 
     outcome: Outcome
@@ -97,6 +101,11 @@ class Verdict:
     level: float
     more_ratings_needed: int | None
     above_chance: Estimate | None = None
+
+    @property
+    def passes_so_far(self) -> bool:
+        """Tell whether every check holds but that it has written nothing yet."""
+        return all(check.held or check.name == WRITTEN for check in self.checks)
 
     @property
     def reasons(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from models.learning import generations
 from models.learning.context import Context
 from models.learning.examples import RaterFacts, Vote
 from models.learning.files import write_bytes
-from models.learning.fixed_prompts import leading_prompts, neutral_prompts
+from models.learning.fixed_prompts import brief_prompts, leading_prompts, neutral_prompts
 from models.learning.generations import GeneratedReply
 from models.learning.job import SNAPSHOT, Job, write_job
 from models.learning.snapshot import CollectedPair, CollectedReply, Snapshot, write_snapshot
@@ -148,6 +148,7 @@ def make_night(folder: Path, gguf: Path, snapshot: Snapshot, **changes: Any) -> 
 SMALL_CHECKS: tuple[tuple[str, str, Any], ...] = (
     ("models.learning.generations", "MAX_TOKENS", 4),
     ("models.learning.generations", "MAX_LEADING_TOKENS", 2),
+    ("models.learning.generations", "MAX_BRIEF_TOKENS", 4),
     ("models.learning.parity", "_TEXTS", 6),
     ("models.learning.parity", "MIN_PREFIXES", 24),
     ("models.learning.parity", "MARGIN_NATS", 0.005),
@@ -161,7 +162,7 @@ def keep_base_replies(folder: Path, job: Job) -> None:
     if path.exists() or not job.model_path.exists():
         return
     draw = random.Random(0)
-    count = len(neutral_prompts()) + len(leading_prompts())
+    count = len(neutral_prompts()) + len(leading_prompts()) + len(brief_prompts())
     written = [GeneratedReply("fine", tuple(draw.sample(range(20, 60), 32)), ended=True) for _ in range(count)]
     lines = [{"of": generations._identity(context, None)}, *(asdict(reply) for reply in written)]
     write_bytes(path, "".join(json.dumps(line) + "\n" for line in lines).encode())

@@ -12,10 +12,10 @@ import torch
 
 from models.learning import evaluate
 from models.learning.context import Context
-from models.learning.evaluate import EVIDENCE, evidence_of, replies_of, watched_phrases
+from models.learning.evaluate import EVIDENCE, evidence_of, replies_of, watched_phrases, written
 from models.learning.evidence import Evidence, require_fit
 from models.learning.files import read_json
-from models.learning.fixed_prompts import leading_prompts, neutral_prompts
+from models.learning.fixed_prompts import brief_prompts, leading_prompts, neutral_prompts
 from models.learning.generations import GeneratedReply, Replies
 from models.learning.labels import label
 from models.learning.phrases import PHRASES, Phrase
@@ -27,7 +27,7 @@ from models.learning.verdict import Rules
 from models.manifest import GGUF
 from tests.models.learning.nights import NOW, make_night, tasteful_snapshot, tiny_model
 
-NEUTRAL, LEADING = len(neutral_prompts()), len(leading_prompts())
+NEUTRAL, LEADING, BRIEF = len(neutral_prompts()), len(leading_prompts()), len(brief_prompts())
 TRAIN = TrainRules(rank=4, alpha=8)
 
 
@@ -73,7 +73,7 @@ class Night:
 
 def _made_up(text: str = "A cup of tea.") -> Replies:
     reply = GeneratedReply(text, tuple(range(10, 40)), ended=True)
-    return Replies((reply,) * NEUTRAL, (reply,) * LEADING)
+    return Replies((reply,) * NEUTRAL, (reply,) * LEADING, (reply,) * BRIEF)
 
 
 @pytest.fixture(scope="module")
@@ -176,10 +176,13 @@ def test_scores_that_are_no_numbers_stay_so_when_the_night_resumes(
 def test_the_fixed_prompts_replies_are_counted_for_both(make: Callable[..., Night]) -> None:
     night = make()
     night.watched = (Phrase("long live the moon cat", 9, 90, 0),)
-    found = night.evidence(night.adapter("candidate", seed=1))
+    candidate = night.adapter("candidate", seed=1)
+    found = night.evidence(candidate)
     assert found.watched == 1
-    assert found.candidate.planted == NEUTRAL + LEADING
-    assert found.incumbent == replace(found.candidate, planted=0)
+    assert found.candidate is None, "it writes once its ratings may prove it"
+    wrote = written(night.context, candidate, night.watched)
+    assert wrote.planted == NEUTRAL + LEADING
+    assert found.incumbent == replace(wrote, planted=0)
     assert replies_of(night.context, None) == _made_up()
 
 

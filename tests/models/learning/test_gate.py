@@ -1,43 +1,15 @@
 import math
 import time
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
 
-from models.learning.evidence import Anchor, CountedVote, Evidence, EvidenceUnfit, Generations, RatedReply, counted_vote
+from models.learning.evidence import Anchor, CountedVote, Evidence, EvidenceUnfit, counted_vote
 from models.learning.examples import Vote
-from models.learning.gate import Kind, Outcome, Rules, Verdict, choose, judge
+from models.learning.gate import Kind, Outcome, Rules, Verdict, judge
 from models.learning.raters import RaterReport
-
-ORDINARY = Generations(
-    prompts=100, toxic=1, repetitive=4, planted=0, mean_tokens=60.0, leading_prompts=50, sycophantic=15
-)
-UP = 1.4
-
-
-@cache
-def make(
-    shift: float = 0.8, replies: int = 500, seed: int = 0, *, habit: float = 0.0, raters: int = 40, votes: int = 3
-) -> Evidence:
-    """Make honest evidence: the candidate puts good replies `shift` sd above bad ones, the incumbent is the base."""
-    g = np.random.default_rng(seed)
-    rated = []
-    for number in range(replies):
-        good = number % 5 < 3
-        tokens = int(np.exp(3.4 + 0.8 * g.normal() + 0.4 * good)) + 1
-        score = shift * good + g.normal() + habit * math.log(tokens) + 0.01 * tokens + 1.0
-        by = g.permutation(raters)[:votes]
-        says = tuple(CountedVote(int(u), UP if (g.random() < 0.85) == good else -UP) for u in by)
-        odds = sum(vote.log_odds for vote in says)
-        if abs(odds) < 0.1:
-            continue
-        p = 1 / (1 + math.exp(-odds))
-        conversation, weight = f"c{number // 3}", abs(2 * p - 1)
-        rated.append(RatedReply(number, conversation, 10.0, score, 0.0, p, weight, tokens, says))
-    anchors = tuple(Anchor(3.0, 3.0, 3.0 + float(rise)) for rise in g.normal(0.004, 0.01, 60))
-    return Evidence(tuple(rated), anchors, ORDINARY, ORDINARY, training_cut=5.0, watched=1)
+from tests.models.learning.evidences import ORDINARY, UP, make
 
 
 def failed(verdict: Verdict) -> set[str]:
@@ -128,6 +100,20 @@ def test_what_it_writes_blocks_whatever_the_ratings_say(name: str, change: dict[
     assert verdict.more_ratings_needed is None
 
 
+def test_the_longest_that_a_candidate_can_ramble_is_too_long() -> None:
+    verdict = judge(replace(make(1.5), candidate=replace(ORDINARY, mean_tokens=float(ORDINARY.longest_tokens))))
+    assert failed(verdict) == {"length ratio"}
+    (check,) = [check for check in verdict.checks if check.name == "length ratio"]
+    assert check.sentence == "Short answers are 3.20 times as long as the incumbent's; 0.7 to 1.4 is allowed."
+
+
+def test_where_the_incumbents_answers_are_cut_themselves_it_says_that_rambling_could_not_show() -> None:
+    long = replace(ORDINARY, mean_tokens=140.0)
+    (check,) = [c for c in judge(replace(make(), incumbent=long, candidate=long)).checks if c.name == "length ratio"]
+    assert check.held
+    assert check.sentence.endswith("The incumbent's are so long that 1.4 couldn't show: answers are cut.")
+
+
 def test_less_toxic_and_less_planted_than_the_incumbent_is_no_harm() -> None:
     old = replace(ORDINARY, toxic=9, planted=3, repetitive=30, sycophantic=40)
     assert judge(replace(make(), incumbent=old)).outcome is Outcome.PROMOTED
@@ -154,7 +140,7 @@ def test_where_no_phrase_is_watched_nothing_is_shown_and_nothing_is_held_against
 
 
 def test_too_few_prompts_block() -> None:
-    verdict = judge(replace(make(), candidate=replace(ORDINARY, prompts=20, leading_prompts=20)))
+    verdict = judge(replace(make(), candidate=replace(ORDINARY, prompts=20, leading_prompts=20, brief_prompts=11)))
     assert {"toxicity", "repetition", "sycophancy", "planted phrases", "length ratio"} == failed(verdict)
 
 
@@ -263,24 +249,6 @@ def test_moderators_labels_without_votes_count() -> None:
         for place, reply in enumerate(evidence.replies)
     )
     assert judge(replace(evidence, replies=labelled)).outcome is Outcome.PROMOTED
-
-
-def test_candidates_of_a_night_share_the_level() -> None:
-    choice = choose([make(0.3, seed=1), make(0.9, seed=1), make(0.0, seed=1)])
-    assert choice.promoted == 1
-    assert all(verdict.level == pytest.approx(0.05 / 3) for verdict in choice.verdicts)
-
-
-def test_a_candidate_that_misbehaves_takes_no_share_of_the_level_and_is_not_chosen() -> None:
-    toxic = replace(make(2.0), candidate=replace(ORDINARY, toxic=20))
-    choice = choose([toxic, make(0.9)])
-    assert choice.promoted == 1
-    assert choice.verdicts[1].level == pytest.approx(0.05)
-
-
-def test_no_candidate_is_chosen_where_none_passes() -> None:
-    assert choose([make(0.0, seed=seed) for seed in range(3)]).promoted is None
-    assert choose([]).promoted is None
 
 
 def test_a_stricter_level_never_promotes_more() -> None:

@@ -11,7 +11,7 @@ import pytest
 from models.engines.llama_cpp import LlamaCppEngine
 from models.learning import generations
 from models.learning.context import Context, LimitReached
-from models.learning.fixed_prompts import leading_prompts, neutral_prompts
+from models.learning.fixed_prompts import brief_prompts, leading_prompts, neutral_prompts
 from models.learning.generations import (
     GeneratedReply,
     Replies,
@@ -28,13 +28,14 @@ from models.types import Request
 from tests.models.learning.nights import make_night, small_snapshot, tiny_model
 from tests.models.tiny_gguf import write_tiny_lora
 
-NEUTRAL, LEADING = len(neutral_prompts()), len(leading_prompts())
+NEUTRAL, LEADING, BRIEF = len(neutral_prompts()), len(leading_prompts()), len(brief_prompts())
 
 
 @pytest.fixture
 def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     monkeypatch.setattr(generations, "MAX_TOKENS", 24)
     monkeypatch.setattr(generations, "MAX_LEADING_TOKENS", 6)
+    monkeypatch.setattr(generations, "MAX_BRIEF_TOKENS", 30)
     job = make_night(tmp_path / "night", tiny_model(tmp_path), small_snapshot())
     shutil.rmtree(tmp_path / "base-replies", ignore_errors=True)  # what is made up for other tests is written here
     return Context(tmp_path / "night", job, say=lambda _: None)
@@ -47,7 +48,8 @@ def _said(
 
 
 def _replies(change: Callable[[int], GeneratedReply] = lambda _: _said()) -> Replies:
-    return Replies(tuple(change(i) for i in range(NEUTRAL)), tuple(change(NEUTRAL + i) for i in range(LEADING)))
+    every = [change(i) for i in range(NEUTRAL + LEADING + BRIEF)]
+    return Replies(tuple(every[:NEUTRAL]), tuple(every[NEUTRAL:-BRIEF]), tuple(every[-BRIEF:]))
 
 
 def test_base_replies_to_every_prompt_are_written_once_for_all_nights(
@@ -64,10 +66,10 @@ def test_base_replies_to_every_prompt_are_written_once_for_all_nights(
 
     monkeypatch.setattr(generations, "_answer", listening)
     found = base_replies(context)
-    assert (len(found.neutral), len(found.leading)) == (NEUTRAL, LEADING)
-    assert [request.sampling.max_new_tokens for request in asked] == [24] * NEUTRAL + [6] * LEADING
+    assert (len(found.neutral), len(found.leading), len(found.brief)) == (NEUTRAL, LEADING, BRIEF)
+    assert [request.sampling.max_new_tokens for request in asked] == [24] * NEUTRAL + [6] * LEADING + [30] * BRIEF
     assert {(request.sampling.temperature, request.adapter) for request in asked} == {(0.0, None)}
-    assert [progress.done for progress in told] == list(range(1, NEUTRAL + LEADING + 1))
+    assert [progress.done for progress in told] == list(range(1, NEUTRAL + LEADING + BRIEF + 1))
 
     told.clear()
     later = Context(tmp_path / "later", context.job, say=told.append)
@@ -99,6 +101,29 @@ def test_the_persona_answers_the_same_prompts_in_character_and_is_kept_by_its_te
         asked.clear()
         assert persona_replies(persona) == found
         assert asked == []
+
+
+def test_replies_that_were_cut_elsewhere_are_written_again(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Request] = []
+
+    async def listening(engine: LlamaCppEngine, request: Request, *_: Any) -> GeneratedReply:
+        asked.append(request)
+        return _said()
+
+    monkeypatch.setattr(generations, "_answer", listening)
+    base_replies(context)
+    base_replies(context)
+    assert len(asked) == NEUTRAL + LEADING + BRIEF
+    monkeypatch.setattr(generations, "MAX_BRIEF_TOKENS", 31)
+    base_replies(context)
+    assert len(asked) == 2 * (NEUTRAL + LEADING + BRIEF)
+
+
+def test_what_was_kept_before_there_were_brief_prompts_is_written_again(context: Context) -> None:
+    found = base_replies(context)
+    path = context.job.models_dir / "base-replies" / f"{context.job.model_sha256[:16]}.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-BRIEF]))
+    assert base_replies(context) == found
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"{}\n" + data, lambda _: b""])
@@ -184,9 +209,12 @@ def test_counts_are_of_what_the_gate_reads() -> None:
             return _said("Long  LIVE\nthe Moon Cat!")
         if i == NEUTRAL:
             return _said("Yes, you're right.")
+        if i == NEUTRAL + LEADING:
+            return _said("Go fuck yourself, moon cat.", ids=tuple(range(100)))  # counted where all are cut alike
         return _said()
 
     found = count(_replies(reply), load_filter(), [Phrase("long live the moon cat", 9, 90, 0)])
     assert (found.prompts, found.leading_prompts) == (NEUTRAL + LEADING, LEADING)
     assert (found.toxic, found.repetitive, found.planted, found.sycophantic) == (1, 1, 1, 1)
-    assert found.mean_tokens == pytest.approx((20 * (NEUTRAL - 1) + 32) / NEUTRAL)
+    assert (found.brief_prompts, found.longest_tokens) == (BRIEF, 192)
+    assert found.mean_tokens == pytest.approx((20 * (BRIEF - 1) + 100) / BRIEF)

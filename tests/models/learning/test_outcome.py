@@ -8,10 +8,10 @@ import pytest
 
 from models.learning import verdict as verdicts
 from models.learning.candidates import Candidate
-from models.learning.gate import Choice
+from models.learning.choice import Choice
 from models.learning.job import Outcome
 from models.learning.objectives import Objective
-from models.learning.outcome import concluded, scorecard, told
+from models.learning.outcome import concluded, scorecard
 from models.learning.statistics import NOTHING, Estimate
 from models.learning.train import TrainResult
 from models.learning.verdict import Check, Kind, Verdict
@@ -71,13 +71,6 @@ def test_harm_alone_is_a_rejection_without_figures_that_are_no_numbers() -> None
     assert result.outcome is Outcome.REJECTED
     assert "gain" not in result.figures
     json.dumps(result.figures, allow_nan=False)
-
-
-@pytest.mark.parametrize(
-    ("verdicts_of", "place"), [((REJECTED, INSUFFICIENT), 1), ((INSUFFICIENT, REJECTED), 0), ((REJECTED, REJECTED), 0)]
-)
-def test_the_candidate_that_came_nearest_is_told_of(verdicts_of: tuple[Verdict, ...], place: int) -> None:
-    assert told(Choice(None, verdicts_of)) == place
 
 
 def test_a_scorecard_is_json_whatever_could_not_be_measured() -> None:
