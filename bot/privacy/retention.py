@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DAY = 86_400.0
+_HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,15 @@ class Retention:
         self._sleep = sleep
 
     async def keep(self) -> None:
-        """Go round at the start and every day after that, for ever; a round that fails is tried the next day."""
+        """Go round at the start and every day after that, for ever; a round that fails is tried the next day.
+
+        It waits while a night runs: a rating that is removed then is one that was taken back, and ends the night.
+        """
         while True:
             try:
+                if await self._store.running_night() is not None:
+                    await self._sleep(_HOUR)
+                    continue
                 pruned = await self.prune()
                 if any((pruned.replies, pruned.audit, pruned.cases, pruned.nights)):
                     log.info("older than their limits, so removed: %s", pruned)
