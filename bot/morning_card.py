@@ -34,7 +34,8 @@ _EXAMPLE_SHOWN = 260  # characters of a prompt or a reply
 def morning_card(night: Night, *, named: bool = True) -> Card:
     """Say how a night ended and why, in the words of its job; not `named`, it names no member."""
     figures = night.figures
-    fields = [Field("Learned from", told) for told in [_learned_from(figures)] if told]
+    heading = "Learned from" if night.has_trained else "Ratings that count"
+    fields = [Field(heading, told) for told in [_ratings(figures, trained=night.has_trained)] if told]
     fields += [Field("Against what answered before", told) for told in [_better_by(figures)] if told]
     good = night.outcome is NightOutcome.PROMOTED
     pair = "before and after" if good else "now, and as it would have been"
@@ -63,9 +64,10 @@ def _footer(night: Night) -> str:
     return " ".join(filter(None, [took, undo]))
 
 
-def _learned_from(figures: Mapping[str, Any]) -> str:
-    """Say whose votes were learned from: "812 votes of 41 members on 300 replies"."""
-    votes, raters, replies = (_whole(figures.get(name)) for name in ("votes", "raters", "rated_replies"))
+def _ratings(figures: Mapping[str, Any], *, trained: bool) -> str:
+    """Say whose votes were learned from, or are there: "812 votes of 41 raters on 300 replies"."""
+    on = "trained_on" if trained else "rated_replies"
+    votes, raters, replies = (_whole(figures.get(name)) for name in ("votes", "raters", on))
     if votes is None or raters is None:
         return ""
     told = f"{counted(votes, 'vote')} of {counted(raters, 'rater')}"

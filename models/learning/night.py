@@ -35,7 +35,7 @@ from models.learning.words import counted
 from models.safety import load_filter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Sequence, Set
 
     from models.learning.raters import RaterReport
     from models.learning.sides import Shortage
@@ -70,7 +70,8 @@ def run(context: Context) -> Result:
     )
     report = judge_raters(context, snapshot)
     labels = label(snapshot, report, unsafe_replies(snapshot), now=job.now)
-    figures = _counted(snapshot, report)
+    replies = {rated.example.reply_id for rated in labels.examples}
+    figures: dict[str, Any] = {"rated_replies": len(replies), **_counted(snapshot, report, replies)}
     not_before = incumbent.training_cut if incumbent else None
     if short := shortage(snapshot, report, labels, not_before=not_before, rules=rules):
         return _insufficient(short, figures, report.warnings)
@@ -80,6 +81,7 @@ def run(context: Context) -> Result:
     figures |= sides.figures
     if short := short_held_out(sides, rules):
         return _insufficient(short, figures, report.warnings)
+    figures |= _counted(snapshot, report, {example.reply_id for example in sides.training})
 
     from models.learning.proof import learn  # brings in torch, which takes seconds and a GB
 
@@ -161,9 +163,19 @@ def _insufficient(short: Shortage, figures: dict[str, Any], warnings: Sequence[s
     )
 
 
-def _counted(snapshot: Snapshot, report: RaterReport) -> dict[str, Any]:
-    voters = {vote.rater_id for vote in snapshot.votes if report.influence.get(vote.rater_id, 0.0) > 0}
-    return {"votes": len(snapshot.votes), "raters": len(voters), "rated_replies": len(report.p_good)}
+def _counted(snapshot: Snapshot, report: RaterReport, replies: Set[int]) -> dict[str, int]:
+    """Count the votes on these replies that count for anything, and whose they are: who vote as one are one."""
+    voice_of = report.voices()
+    voters = [
+        vote.rater_id
+        for vote in snapshot.votes
+        if vote.reply_id in replies and vote.value and report.influence.get(vote.rater_id, 0.0) > 0
+    ]
+    return {
+        "votes": len(voters),
+        "raters": len({voice_of.get(rater, rater) for rater in voters}),
+        "trusted": sum(snapshot.facts[rater].trusted for rater in {*voters} & snapshot.facts.keys()),
+    }
 
 
 def unsafe_replies(snapshot: Snapshot) -> frozenset[int]:

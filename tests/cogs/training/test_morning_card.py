@@ -25,7 +25,9 @@ async def test_morning_card_says_what_was_learned_from_whom_and_how_much_better_
     figures = {
         "votes": 1812,
         "raters": 41,
-        "rated_replies": 604,
+        "rated_replies": 812,
+        "trained_on": 604,
+        "objective": "kto",
         "win_rate": 0.581,
         "win_rate_low": 0.523,
         "win_rate_high": 0.64,
@@ -54,6 +56,15 @@ async def test_morning_card_says_what_was_learned_from_whom_and_how_much_better_
     assert shown["The same prompt, before and after (1)"].startswith("> Tell me about the moon.\n**Before:** No.")
     assert "(2)" not in "".join(shown)
     assert "@everyone" not in str(shown)
+
+
+async def test_morning_card_of_a_night_without_training_does_not_say_that_it_learned(
+    world: World, nightly: FakeNightly
+) -> None:
+    figures = {"votes": 61, "raters": 9, "rated_replies": 40}
+    shown = fields(await ended(world, nightly, night(outcome=NightOutcome.INSUFFICIENT, figures=figures)))
+    assert shown["Ratings that count"] == "61 votes of 9 raters on 40 replies"
+    assert "Learned from" not in shown
 
 
 @pytest.mark.parametrize(

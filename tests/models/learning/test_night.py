@@ -20,10 +20,11 @@ from models.learning import generations
 from models.learning import job as jobs
 from models.learning import night as nights
 from models.learning.context import Context
-from models.learning.examples import Vote
+from models.learning.examples import RaterFacts, Vote, read_examples
 from models.learning.files import read_json
 from models.learning.generations import GeneratedReply
 from models.learning.job import Outcome, Progress, Result
+from models.learning.sides import LABELLED, SPLIT
 from models.learning.snapshot import Snapshot
 from tests.models.learning.nights import (
     NOW,
@@ -31,6 +32,7 @@ from tests.models.learning.nights import (
     QUICK,
     SMALL_CHECKS,
     make_night,
+    reply,
     small_snapshot,
     tasteful_snapshot,
     tiny_model,
@@ -59,6 +61,11 @@ def _steps(told: list[Progress]) -> list[str]:
     return list(dict.fromkeys(progress.step for progress in told))
 
 
+def _trained_on(folder: Path) -> set[int]:
+    held_out = {reply_id for reply_id, _ in read_json(folder / SPLIT)["held_out"]}
+    return {example.reply_id for example in read_examples(folder / LABELLED)} - held_out
+
+
 def test_too_few_ratings_end_the_night_before_any_model_is_read(tmp_path: Path, gguf: Path) -> None:
     make_night(tmp_path / "night", gguf, small_snapshot())
     result, told = _run(tmp_path / "night")
@@ -70,6 +77,20 @@ def test_too_few_ratings_end_the_night_before_any_model_is_read(tmp_path: Path, 
     assert result.figures["votes"] == 12
     assert _steps(told) == ["open", "raters"]
     assert jobs.read_result(tmp_path / "night") == result
+
+
+def test_votes_of_banned_raters_are_none_that_count_and_a_cluster_is_one_rater(tmp_path: Path, gguf: Path) -> None:
+    draw = random.Random(0)
+    replies = tuple(reply(number) for number in range(1, 61))
+    votes = []
+    for one in replies:
+        of_copies, by_themselves = draw.choice((-1.0, 1.0)), {rater: draw.choice((-1.0, 1.0)) for rater in (3, 4, 5)}
+        said = {1: of_copies, 2: of_copies, **by_themselves}
+        votes += [Vote(one.reply_id, rater, value, rated_at=one.created_at) for rater, value in said.items()]
+    make_night(tmp_path / "night", gguf, Snapshot(replies, tuple(votes), {5: RaterFacts(5, banned=True)}, {}))
+    result, _ = _run(tmp_path / "night")
+    assert result.warnings[0].startswith("Some raters vote as one")
+    assert (result.figures["votes"], result.figures["raters"]) == (240, 3)
 
 
 def test_a_bloc_of_raters_freezes_the_night(tmp_path: Path, gguf: Path) -> None:
@@ -205,6 +226,9 @@ def test_a_night_that_is_proven_installs_its_adapter_and_points_to_nothing(tmp_p
     assert manifest.scorecard["outcome"] == "promoted"
     assert manifest.scorecard["parity"]["held"] is True
     assert result.figures["candidates"] == 3
+    trained_on = _trained_on(tmp_path / "night")
+    assert result.figures["trained_on"] == len(trained_on)
+    assert result.figures["votes"] == 3 * len(trained_on), "what only judges it was not learned from"
     assert result.figures["gain"] > 0.3
     assert result.figures["watched_phrases"] == 0
     (looked,) = [check for check in manifest.scorecard["checks"] if check["name"] == "planted phrases"]
