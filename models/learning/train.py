@@ -64,7 +64,7 @@ class TrainRules:
     anchor_weight: float = 0.15  # of an anchor's NLL a token
     max_tokens: int = 512  # of a prompt and its reply
     tokens_per_batch: int = 512  # of a row with gradients: 1.6 MB of memory each on the embedded model
-    length_normalised: bool = False  # see objectives.log_ratio
+    length_normalised: bool = False  # see objectives.log_ratio; off, as replies don't grow without (docs/notebook.md)
     z0_every: int = 2  # steps
     z0_examples: int = 2
     z0_decay: float = 0.8

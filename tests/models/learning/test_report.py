@@ -19,6 +19,7 @@ from models.learning.plots import draw
 from models.learning.snapshot import write_snapshot
 from models.learning.story import BeforeAfter, CandidateStory, Interval, NightStory
 from models.learning.story_files import CANARY, SECONDS, nameless, read_story
+from models.learning.verdict import WRITTEN, Check, Kind
 from tests.models.learning.nights import small_snapshot
 from tests.models.learning.stories import (
     FAILED,
@@ -218,6 +219,16 @@ def test_a_check_with_nothing_to_look_for_is_not_shown_as_passed() -> None:
     assert _checked(words, "It picked up no phrase that raters may be planting") == "–"
     assert _checked(words, "No more toxic than before") == "✓"
     assert "No phrase stood out among what was voted up, so none was looked for" in words
+
+
+def test_what_a_refused_candidate_writes_is_told_as_not_looked_at() -> None:
+    why = "What it writes to the fixed prompts wasn't looked at, since its ratings don't prove it."
+    unread = Check(WRITTEN, Kind.PROOF, math.nan, math.nan, False, why)
+    shown = [replace(one, checks=(*one.checks[:6], unread)) for one in PROMOTED.candidates]
+    words = _page(replace(PROMOTED, candidates=tuple(shown))).words
+    assert _checked(words, "What it writes") == "–"
+    assert "not looked at" in words
+    assert why in words
 
 
 def test_phrases_that_were_watched_are_named_to_moderators(tmp_path: Path) -> None:
