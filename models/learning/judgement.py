@@ -54,9 +54,8 @@ def read_judgement(folder: Path, rater_id: int) -> Judgement | None:
     gone.
     """
     from models.learning.activity import is_new  # brings in numpy, which little else of serving needs
-    from models.learning.sides import RATERS
 
-    said = read_json(folder / RATERS)
+    said = read_json(folder / jobs.RATERS)
     snapshot = read_snapshot(folder / jobs.SNAPSHOT)
     fact = snapshot.facts.get(rater_id)
     if fact is None:

@@ -10,6 +10,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from models.learning import job as jobs
 from models.learning.examples import ExamplesDamaged, read_examples, read_pairs, write_examples, write_pairs
 from models.learning.files import read_json, write_json
 from models.learning.raters import RaterReport, infer
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from models.learning.split import Split
     from models.learning.verdict import Rules
 
-RATERS, LABELLED, PAIRS, SPLIT = "raters.json", "labelled.jsonl", "pairs.jsonl", "split.json"
+LABELLED, PAIRS, SPLIT = "labelled.jsonl", "pairs.jsonl", "split.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Shortage:
 
 def judge_raters(context: Context, snapshot: Snapshot) -> RaterReport:
     """Infer whom to believe, or read it back."""
-    path = context.folder / RATERS
+    path = context.folder / jobs.RATERS
     if path.exists():
         return _report(read_json(path))
     report = infer(snapshot.votes, snapshot.facts, snapshot.gold, seed=context.job.seed)

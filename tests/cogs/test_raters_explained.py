@@ -11,7 +11,8 @@ from bot.learning_records import NightState
 from models.learning.context import Context
 from models.learning.examples import RaterFacts, Vote
 from models.learning.job import SNAPSHOT, Job
-from models.learning.sides import RATERS, judge_raters
+from models.learning.job import RATERS
+from models.learning.sides import judge_raters
 from models.learning.snapshot import Snapshot, write_snapshot
 from tests.bot.learning import ended_reply
 from tests.cogs.commands import audit, embed_of, run
