@@ -8,8 +8,9 @@ is not read here.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -83,9 +84,17 @@ async def collect(
     """
     places = eligible(discord_permitted)
     learnable = await store.learnable(places, model_sha256=model_sha256, prompt_version=prompt_version)
+    known = await store.raters()
+    # Off the loop: with many replies it takes as long as streams may not stand still.
+    return await asyncio.to_thread(_gathered, learnable, known, now=now, snowflakes=snowflakes, without=without)
+
+
+def _gathered(
+    learnable: Sequence[LearnableReply], known: Iterable[RaterRow], *, now: float, snowflakes: bool, without: Set[int]
+) -> Collected:
     replies = _without(learnable, without) if without else learnable
     votes = [vote for reply in replies for vote in _votes(reply)]
-    facts = _facts(replies, await store.raters(), now=now, snowflakes=snowflakes)
+    facts = _facts(replies, known, now=now, snowflakes=snowflakes)
     snapshot = Snapshot(
         replies=tuple(map(_collected, replies)),
         votes=tuple(votes),
@@ -197,7 +206,7 @@ def _age(member_id: int, now: float) -> float:
     return max(0.0, now - ((member_id >> 22) / 1000 + _DISCORD_EPOCH_SECONDS)) / _DAY
 
 
-def _pairs(replies: list[LearnableReply], trusted: Set[int]) -> Iterable[CollectedPair]:
+def _pairs(replies: Iterable[LearnableReply], trusted: Set[int]) -> Iterable[CollectedPair]:
     """Yield the pairs of replies to one prompt that members, or an import, prefer one of, each pair once.
 
     A member's comparison says so itself; else they voted for one version and against the other; else they corrected

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -314,3 +318,21 @@ async def test_a_rating_room_is_one_channel_a_server(store: Store) -> None:
     assert await store.rating_rooms() == [room] and await store.rating_room(7) == room
     assert await store.stop_room(7) and not await store.stop_room(7)
     assert await store.rating_room(7) is None
+
+
+@pytest.mark.parametrize("part", ["bot.store_nights._learnable", "bot.collect._facts"])
+async def test_streams_go_on_while_the_ratings_are_collected(
+    store: Store, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    await vote(store, await ended_reply(store), 2)
+    module, name = part.rsplit(".", 1)
+    whole, has_gone_on = getattr(importlib.import_module(module), name), threading.Event()
+
+    def slowly(*given: Any, **options: Any) -> Any:
+        loop.call_soon_threadsafe(has_gone_on.set)
+        assert has_gone_on.wait(5), "the event loop stood still"
+        return whole(*given, **options)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(part, slowly)
+    assert len((await collected(store)).snapshot.votes) == 1
