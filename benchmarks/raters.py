@@ -16,12 +16,22 @@ oracle                ceiling: knows the bloc, its attack, every error and the c
 without_trolls        ceiling of dropping the bloc's votes, knowing who it is
 
 A frozen night without help returns majority's labels, and none of them is learned from: read such a cell's accuracy
-with its `frozen`. Bars, each on the mean over the seeds of the worst of the cells it names:
+with its `frozen`. Bars, each on the *mean* over the seeds of the worst of the cells it names:
 
 flip_30           encore, the cells of flip at .3 (either activity, with and without help): >= .90
 flip_45_helped    encore, the cells of flip at .45 with help: >= .90
 below_majority    majority - encore, all cells: <= .02
 no_trolls         |majority - encore|, the cells of share 0: <= .01
+
+The grid's members all rate alike. Nowhere do they: the cells `crowd` are of communities in which the k-th most active
+member is 1/k as active as the first (Zipf), and of ones with accounts a day old that vote once, by a coin. Their bars:
+
+crowd_below_majority   majority - encore, all of these cells where the bloc isn't the majority: <= .02
+crowd_no_trolls        majority - encore, those of share 0 (to ignore the coins is better than majority): <= .01
+crowd_frozen           how often learning freezes, those of flip at .55: >= without such accounts, less .02
+
+Each bar on labels also says what its worst single seed was (`worst_seed`, and of which cell). `holds` doesn't judge by
+it: single seeds of 400 replies do fall below majority by more than .02, and `seeds_below_by_02` says how many.
 
 `beyond` repeats the figures for communities outside the grid (noisy trolls, unequal or lenient members, few or many
 votes); no bar is on them.
@@ -48,7 +58,37 @@ if TYPE_CHECKING:
 FIRST_SEED = 1000
 SEEDS, QUICK_SEEDS = 200, 10
 HELP: dict[str, Any] = {"trusted": 5, "gold_share": 0.1}
+CROWD = {
+    "zipf": Community(tail=1.0),
+    "zipf, 200 raters": Community(tail=1.0, raters=200),
+    "zipf, 25 throwaway": Community(tail=1.0, throwaway=25),
+    "zipf, 80 throwaway": Community(tail=1.0, throwaway=80),
+    "25 throwaway": Community(throwaway=25),
+    "80 throwaway": Community(throwaway=80),
+    **{
+        f"zipf, {attack.value} {share:g} x{activity:g}": Community(attack, share, activity, tail=1.0)
+        for attack in Attack
+        for share, activity in ((0.3, 1.0), (0.3, 3.0))
+    },
+    **{
+        f"zipf, flip 0.45 x{activity:g} helped": Community(Attack.FLIP, 0.45, activity, tail=1.0, **HELP)
+        for activity in (1.0, 3.0)
+    },
+    "zipf, flip 0.3, 80 throwaway": Community(Attack.FLIP, 0.3, tail=1.0, throwaway=80),
+    **{
+        f"flip {share:g}, {throwaway} throwaway": Community(Attack.FLIP, share, throwaway=throwaway)
+        for share in (0.45, 0.55)
+        for throwaway in (0, 25, 80)
+    },
+}
+UNDILUTED = "flip 0.55, 0 throwaway"
 BEYOND = {
+    "zipf with exponent 1.5": Community(tail=1.5),
+    "zipf with exponent 1.5, flip .3": Community(Attack.FLIP, 0.3, tail=1.5),
+    "zipf, flip .55": Community(Attack.FLIP, 0.55, tail=1.0),
+    "flip by 3 raters, 16x as active": Community(Attack.FLIP, 0.05, 16.0),
+    "toxic-up by 3 raters, 16x as active": Community(Attack.TOXIC_UP, 0.05, 16.0),
+    "phrase by 3 raters, 16x as active": Community(Attack.PHRASE, 0.05, 16.0),
     "flip .3, trolls err too": Community(Attack.FLIP, 0.3, troll_error=0.2),
     "flip .45, trolls err too, helped": Community(Attack.FLIP, 0.45, troll_error=0.2, **HELP),
     "no trolls, errors 0 to .4": Community(error_spread=0.2),
@@ -90,6 +130,7 @@ class Cell:
     difference_95: tuple[float, float]
     worst_encore: float
     worst_difference: float
+    best_difference: float
     seeds_below_by_02: float  # share of the seeds
     frozen: float  # share of the seeds
     kept: float
@@ -177,6 +218,7 @@ def summarize(community: Community, seeds: int) -> Cell:
         difference_95=(round(float(difference.mean()) - half, 4), round(float(difference.mean()) + half, 4)),
         worst_encore=round(float(column["encore"].min()), 4),
         worst_difference=round(float(difference.min()), 4),
+        best_difference=round(float(difference.max()), 4),
         seeds_below_by_02=round(float((difference < -0.02).mean()), 4),
         frozen=mean("frozen"),
         kept=mean("kept"),
@@ -209,28 +251,59 @@ def cpu_seconds_for_100_000_votes() -> float:
     return min(taken)
 
 
-def bars(communities: dict[str, Community], cells: dict[str, Cell]) -> dict[str, dict[str, object]]:
-    """Judge each bar on its worst cell."""
+def bars(
+    communities: dict[str, Community], cells: dict[str, Cell], crowds: dict[str, Cell]
+) -> dict[str, dict[str, object]]:
+    """Judge each bar on the mean of its worst cell, and name the worst seed."""
 
-    def worst(values: dict[str, float], bound: float, *, at_least: bool) -> dict[str, object]:
-        name = (min if at_least else max)(values, key=lambda cell: values[cell])
+    def worst(
+        values: dict[str, float], seeds: dict[str, float], bound: float, *, at_least: bool = False
+    ) -> dict[str, object]:
+        pick = min if at_least else max
+        name = pick(values, key=lambda cell: values[cell])
         holds = values[name] >= bound if at_least else values[name] <= bound
-        return {"figure": values[name], "cell": name, "bound": bound, "cells": len(values), "holds": holds}
+        seed = pick(seeds, key=lambda cell: seeds[cell], default="")
+        of_seed = {"worst_seed": seeds[seed], "worst_seed_cell": seed} if seed else {}
+        return {"mean": values[name], "cell": name, **of_seed, "bound": bound, "cells": len(values), "holds": holds}
+
+    def right(of: dict[str, Cell], bound: float) -> dict[str, object]:
+        means, seeds = {n: cell.encore for n, cell in of.items()}, {n: cell.worst_encore for n, cell in of.items()}
+        return worst(means, seeds, bound, at_least=True)
+
+    def below(of: dict[str, Cell], bound: float) -> dict[str, object]:
+        seeds = {name: -cell.worst_difference for name, cell in of.items()}
+        return worst({name: -cell.difference for name, cell in of.items()}, seeds, bound)
+
+    def apart(of: dict[str, Cell], bound: float) -> dict[str, object]:
+        seeds = {name: max(-cell.worst_difference, cell.best_difference) for name, cell in of.items()}
+        return worst({name: abs(cell.difference) for name, cell in of.items()}, seeds, bound)
 
     flips = {name: cell for name, cell in cells.items() if communities[name].attack is Attack.FLIP}
-    at_30 = {name: cell.encore for name, cell in flips.items() if communities[name].share == 0.3}
+    at_30 = {name: cell for name, cell in flips.items() if communities[name].share == 0.3}
     at_45 = {
-        name: cell.encore
-        for name, cell in flips.items()
-        if communities[name].share == 0.45 and communities[name].trusted
+        name: cell for name, cell in flips.items() if communities[name].share == 0.45 and communities[name].trusted
     }
-    without = {name: abs(cell.difference) for name, cell in cells.items() if not communities[name].share}
+    without = {name: cell for name, cell in cells.items() if not communities[name].share}
+    minorities = {name: cell for name, cell in crowds.items() if CROWD[name].share < 0.5}
+    frozen = {name: cell.frozen for name, cell in crowds.items() if name not in minorities}
+    least = round(frozen.pop(UNDILUTED) - 0.02, 4)
     return {
-        "flip_30": worst(at_30, 0.90, at_least=True),
-        "flip_45_helped": worst(at_45, 0.90, at_least=True),
-        "below_majority": worst({name: -cell.difference for name, cell in cells.items()}, 0.02, at_least=False),
-        "no_trolls": worst(without, 0.01, at_least=False),
+        "flip_30": right(at_30, 0.90),
+        "flip_45_helped": right(at_45, 0.90),
+        "below_majority": below(cells, 0.02),
+        "no_trolls": apart(without, 0.01),
+        "crowd_below_majority": below(minorities, 0.02),
+        "crowd_no_trolls": below({name: cell for name, cell in minorities.items() if not CROWD[name].share}, 0.01),
+        "crowd_frozen": worst(frozen, {}, least, at_least=True),
     }
+
+
+def _summarized(communities: dict[str, Community], seeds: int) -> dict[str, Cell]:
+    cells = {}
+    for number, (name, community) in enumerate(communities.items(), start=1):
+        cells[name] = summarize(community, seeds)
+        print(f"{number}/{len(communities)} {name}: {cells[name].encore:.3f}", file=sys.stderr, flush=True)
+    return cells
 
 
 def main() -> None:
@@ -240,19 +313,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"seeds a cell (default {SEEDS})")
     options = parser.parse_args()
     seeds = QUICK_SEEDS if options.quick else options.seeds
-    communities, cells = grid(), {}
-    for number, (name, community) in enumerate(communities.items(), start=1):
-        cells[name] = summarize(community, seeds)
-        print(f"{number}/{len(communities)} {name}: {cells[name].encore:.3f}", file=sys.stderr, flush=True)
-    beyond = {name: asdict(summarize(community, seeds)) for name, community in BEYOND.items()}
-    judged = bars(communities, cells)
+    communities = grid()
+    cells, crowds, beyond = (_summarized(of, seeds) for of in (communities, CROWD, BEYOND))
+    judged = bars(communities, cells, crowds)
     figures = {
         "seeds": [FIRST_SEED, FIRST_SEED + seeds - 1],
+        "judged_by": "the mean over the seeds of each bar's worst cell; worst_seed is told and not judged",
         "bars": judged,
-        "worst_seed_difference": min(cell.worst_difference for cell in cells.values()),
         "cpu_seconds_for_100_000_votes": round(cpu_seconds_for_100_000_votes(), 3),
         "cells": {name: asdict(cell) for name, cell in cells.items()},
-        "beyond": beyond,
+        "crowd": {name: asdict(cell) for name, cell in crowds.items()},
+        "beyond": {name: asdict(cell) for name, cell in beyond.items()},
         "holds": all(bool(bar["holds"]) for bar in judged.values()) if seeds >= SEEDS else None,
     }
     print(json.dumps(figures, indent=1))
