@@ -14,7 +14,14 @@ from typing import Any
 from models.errors import ModelError
 from models.learning.files import read_json, write_json
 
-JOB, RESULT, END, SNAPSHOT, LOG = "job.json", "result.json", "end.json", "examples.jsonl", "log.txt"
+JOB, RESULT, END, SNAPSHOT, RATERS, LOG = (
+    "job.json",
+    "result.json",
+    "end.json",
+    "examples.jsonl",
+    "raters.json",
+    "log.txt",
+)
 
 
 class JobDamaged(ModelError):

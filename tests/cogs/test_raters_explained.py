@@ -10,8 +10,7 @@ import pytest
 from bot.learning_records import NightState
 from models.learning.context import Context
 from models.learning.examples import RaterFacts, Vote
-from models.learning.job import SNAPSHOT, Job
-from models.learning.job import RATERS
+from models.learning.job import RATERS, SNAPSHOT, Job
 from models.learning.sides import judge_raters
 from models.learning.snapshot import Snapshot, write_snapshot
 from tests.bot.learning import ended_reply
