@@ -80,6 +80,9 @@ def train_all(
                 seed=context.job.seed,
                 progress=_reporter(context, candidate),
                 references=references,
+                preparing=lambda done, total: context.tell(
+                    done, total, f"Reading unlearned what is trained on: {done:,} of {total:,} replies."
+                ),
             )
         except (TrainingDiverged, NothingToLearn) as error:
             candidate.drop(f"{candidate.objective.value} was dropped: {error}")

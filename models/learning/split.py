@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 HELD_OUT = 0.3  # of the replies
 MOST_HELD_OUT = 0.5  # as long as fewer can't prove anything
+ENOUGH_REPLIES = 1500  # held out: more prove little more, and each is read by every candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,9 @@ def split(
     not_before: float | None,
     enough: Callable[[Sequence[RatedExample]], bool] = lambda _: True,
 ) -> Split:
-    """Hold out the newest 30 % by first rating; while they aren't `enough` to judge by, up to half.
+    """Hold out the newest 30 % by first rating, about `ENOUGH_REPLIES` at most.
 
+    While they aren't `enough` to judge by, it is up to half of all.
     `not_before` is the incumbent's cut. Conversations first rated at the same moment stay together, so that ratings
     without times of their own are all trained on.
     """
@@ -56,7 +58,7 @@ def split(
     cut = -math.inf if not_before is None else not_before
     for moment in sorted(begun, reverse=True):
         candidates = held + begun[moment]
-        short = len(held) < HELD_OUT * len(usable) or not enough(held)
+        short = len(held) < min(HELD_OUT * len(usable), ENOUGH_REPLIES) or not enough(held)
         if moment <= cut or len(candidates) > MOST_HELD_OUT * len(usable) or not short:
             break
         held = candidates

@@ -145,15 +145,25 @@ def sums(model: torch.nn.Module, packed: Packed) -> Tensor:
 
 @torch.no_grad()
 def completion_logprobs(
-    model: torch.nn.Module, tokens: Sequence[Tokens], *, tokens_per_batch: int = 2048
+    model: torch.nn.Module,
+    tokens: Sequence[Tokens],
+    *,
+    tokens_per_batch: int = 2048,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[float]:
-    """Return log p(completion | prompt) in nats, summed over each sequence's learned tokens."""
-    result = [0.0] * len(tokens)
+    """Return log p(completion | prompt) in nats, summed over each sequence's learned tokens.
+
+    `progress` is told how many sequences are done, and of how many.
+    """
+    result, done = [0.0] * len(tokens), 0
     for group in packs([(one,) for one in tokens], tokens_per_batch=tokens_per_batch):
         packed = pack([tokens[i] for i in group])
         if packed.targets:
             for index, value in zip(group, sums(model, packed).tolist(), strict=True):
                 result[index] = value
+        done += len(group)
+        if progress is not None:
+            progress(done, len(tokens))
     return result
 
 

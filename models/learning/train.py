@@ -119,18 +119,19 @@ def train(
     seed: int,
     progress: Callable[[int, int, float], None] | None = None,
     references: References | None = None,
+    preparing: Callable[[int, int], None] | None = None,
 ) -> TrainResult:
     """Train a fresh adapter on `base` into `folder`, or finish what a killed run began there.
 
     KTO and SFT learn from `examples`, DPO from `pairs`; `base` comes back as it was. `progress` is told the step, the
-    steps in all and the loss. `references` are shared by the runs of a night. Raises TrainingDiverged, NothingToLearn,
-    DiskFull.
+    steps in all and the loss; `preparing`, before the first step, how many replies the base has read and of how many.
+    `references` are shared by the runs of a night. Raises TrainingDiverged, NothingToLearn, DiskFull.
     """
     run = _Run(base, objective, _items(objective, examples, pairs, rules), anchors, folder, rules, seed)
     finished = run.finished()
     if finished is not None:
         return finished
-    run.prepare(references if references is not None else References(folder / "references.json"))
+    run.prepare(references if references is not None else References(folder / "references.json"), preparing)
     model = fresh_adapter(base, rank=rules.rank, alpha=rules.alpha, seed=seed)
     try:
         return run.go(model, progress)
@@ -187,7 +188,7 @@ class _Run:
             return None
         return TrainResult(self._folder / _ADAPTER, **{**said, "losses": tuple(said["losses"])})
 
-    def prepare(self, references: References) -> None:
+    def prepare(self, references: References, progress: Callable[[int, int], None] | None) -> None:
         """Compute what the base says of everything that a step will compare with it, in one pass."""
         started = time.monotonic()
         self._references = references
@@ -196,7 +197,7 @@ class _Run:
             wanted = [sequence for index in used for sequence in self._items[index].sequences]
             wanted += [pair for step in range(len(self._steps)) for pair in mismatched(self._z0_sequences(step))]
             if missing := references.missing(wanted):
-                references.add(missing, completion_logprobs(self._base, missing))
+                references.add(missing, completion_logprobs(self._base, missing, progress=progress))
         self._seconds += time.monotonic() - started
 
     def go(self, model: PeftModel, progress: Callable[[int, int, float], None] | None) -> TrainResult:

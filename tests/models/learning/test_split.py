@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.learning.examples import Example, PairExample
 from models.learning.labels import RatedExample, RatedPair
-from models.learning.split import MOST_HELD_OUT, Split, split
+from models.learning.split import ENOUGH_REPLIES, MOST_HELD_OUT, Split, split
 
 
 def _rated(reply_id: int, at: float, conversation: str | None = None, weight: float = 1.0) -> RatedExample:
@@ -27,6 +27,12 @@ def test_newest_three_in_ten_are_held_out() -> None:
     assert _ids(made.training) == [0, 1, 2, 3, 4, 5, 6]
     assert made.cut == 6.0
     assert made.waiting == ()
+
+
+def test_of_a_large_corpus_no_more_are_held_out_than_prove_enough_and_those_are_the_newest() -> None:
+    made = split([_rated(i, float(i)) for i in range(8000)], [], not_before=None)
+    assert _ids(made.held_out) == list(range(8000 - ENOUGH_REPLIES, 8000))
+    assert len(made.training) == 8000 - ENOUGH_REPLIES
 
 
 def test_more_are_held_out_while_they_can_prove_nothing_but_never_more_than_half() -> None:

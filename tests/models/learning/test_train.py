@@ -121,6 +121,22 @@ def run_in_child(folder: Path, stop_at: int) -> None:
     _train(folder, anchors=replies(3, seed=4), progress=progress, rules=replace(SMALL, epochs=2))
 
 
+def test_reading_what_is_trained_on_unlearned_is_told_as_it_goes_on(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+
+    def preparing(done: int, total: int) -> None:
+        told.append((done, total))
+        if done == total:
+            raise KeyboardInterrupt  # before the training
+
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path, examples=community(400), preparing=preparing)
+    done = [done for done, _ in told]
+    assert len(done) > 1
+    assert done == sorted(done)
+    assert {total for _, total in told} == {done[-1]}
+
+
 def _child(folder: Path, stop_at: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", _CHILD, str(folder), str(stop_at)],
