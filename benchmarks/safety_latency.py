@@ -39,7 +39,7 @@ from bot.moderation.findings import Audience
 from bot.moderation.limits import Asker
 from bot.records import ServerSettings
 from bot.screening import Screening
-from bot.settings import DEFAULT_SYSTEM_PROMPT
+from bot.settings import DEFAULT_SYSTEM_PROMPT, Settings
 from bot.store import Store
 from models.safety import Scores
 from models.safety_embedded import load_classifier
@@ -128,7 +128,7 @@ async def measure(talks: Sequence[Exchange], classifier: TextClassifier) -> Time
     screening = Screening(_Timed(classifier, times.scores))
     with tempfile.TemporaryDirectory() as folder:
         async with await Store.open(Path(folder) / "encore.sqlite3") as store:
-            gate = Gate(store, screening)
+            gate = Gate(store, screening, answer_tokens=Settings().context_tokens)
             for number, talk in enumerate(talks[:_WARM_UP]):  # rules are compiled, caches filled
                 await _moderate(gate, talk, Asker(2, number, 1, ()), Times())
             times.scores.clear()

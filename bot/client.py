@@ -196,7 +196,7 @@ def build_bot(
         model,
         responder,
         Ratings(store),
-        Gate(store, screening),
+        Gate(store, screening, answer_tokens=model.engine.info.context_tokens),
         learning=learning,
         provenance=provenance,
         draw=draw,

@@ -17,7 +17,7 @@ from bot.errors import StoreError
 from bot.moderation import advice
 from bot.moderation.findings import Action, Category, Finding, strongest
 from bot.moderation.guard import mind, not_answered
-from bot.moderation.limits import Asker, Limit, Limiter, Quotas, Reason, Refusal, Scope, day_of
+from bot.moderation.limits import Admission, Asker, Limit, Limiter, Quotas, Reason, Refusal, Scope, day_of
 from bot.screening import to_review
 
 if TYPE_CHECKING:
@@ -47,13 +47,15 @@ class Reading:
 
 
 class Gate:
-    """For all servers. `clock` gives seconds since the epoch."""
+    """For all servers. `answer_tokens` are the most that a prompt and its answer take; `clock` gives UTC seconds."""
 
-    def __init__(self, store: Store, screening: Screening, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, screening: Screening, *, answer_tokens: int, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
         self.screening = screening
         self._clock = clock
-        self._limiter = Limiter(clock)
+        self._limiter = Limiter(clock, answer_tokens=answer_tokens)
         self._heard: OrderedDict[tuple[int, int, Category], float] = OrderedDict()  # when there was a case
         self._told: OrderedDict[tuple[int, int], float] = OrderedDict()  # until when a member needn't be told again
 
@@ -63,8 +65,8 @@ class Gate:
 
     # ------------------------------------------------------------------ how much
 
-    def admit(self, asker: Asker, server: ServerSettings) -> Refusal | None:
-        """Count a question, or return by which limit it is refused."""
+    def admit(self, asker: Asker, server: ServerSettings) -> Admission | Refusal:
+        """Count a question, which is then to be settled, or return by which limit it is refused."""
         return self._limiter.admit(asker, quotas(server.quotas))
 
     def is_news(self, asker: Asker, refusal: Refusal) -> bool:
@@ -88,16 +90,20 @@ class Gate:
                 return f"{who} more than I may answer in a minute; I answer again {again}."
             case Reason.SLOW_DOWN:
                 return f"I answer {'this channel' if here else 'you'} only now and then; I answer again {again}."
+            case Reason.UNDER_WAY:
+                whose = "for this channel" if here else "for you"
+                return f"What I am writing {whose} may take all that is left for today; ask again {again}."
             case _:
                 whose = "this channel's" if here else "your"
                 return f"I have given all of {whose} answers for today; I answer again {again}."
 
-    async def spend(self, asker: Asker, reply: Reply) -> None:
-        """Count what an answer took, and keep it."""
-        prompt = len(reply.prompt.token_ids) if reply.prompt else 0
-        self._limiter.spend(asker, prompt + (len(reply.outcome.completion_token_ids) if reply.outcome else 0))
+    async def settle(self, admission: Admission, reply: Reply | None) -> None:
+        """Count what a question took, whatever became of it, and keep it; None: no answer was begun."""
+        prompt = len(reply.prompt.token_ids) if reply is not None and reply.prompt else 0
+        said = len(reply.outcome.completion_token_ids) if reply is not None and reply.outcome else 0
+        self._limiter.settle(admission, prompt + said)
         try:
-            await self._store.keep_usage(self._limiter.counts_of(asker))
+            await self._store.keep_usage(self._limiter.counts_of(admission.asker))
         except StoreError as error:  # it counts until the next restart
             log.warning("what a member used is not kept: %s", error)
 

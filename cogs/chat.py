@@ -23,7 +23,7 @@ from bot.checks import may_steer
 from bot.error_handler import press, tell
 from bot.errors import StoreError
 from bot.history import Histories, spoken
-from bot.moderation.limits import Asker
+from bot.moderation.limits import Asker, Refusal
 from bot.records import Ask, Provenance, Reply, UnfinishedReply
 from bot.recovery import Recovery
 from bot.streaming import Controls, SurfaceBusy, SurfaceGone
@@ -142,17 +142,19 @@ class Chat(commands.Cog):
         try:
             server = await self._store.server_settings(ask.guild_id)
             asker = _asker(message.author, message.channel, ask.guild_id)
-            refused = self._gate.admit(asker, server)
-            if refused is not None:
-                why = self._gate.sentence(refused) if self._gate.is_news(asker, refused) else None
+            admitted = self._gate.admit(asker, server)
+            if isinstance(admitted, Refusal):
+                why = self._gate.sentence(admitted) if self._gate.is_news(asker, admitted) else None
             else:
-                reading = await self._read(ask, message, server)
-                why = reading.refusal
-            if refused is None and why is None:
-                reply = await self._answer(ask, message, notes=reading.notes)
-                if reply is not None:
-                    await self._gate.spend(asker, reply)
-                return
+                reply = None
+                try:
+                    reading = await self._read(ask, message, server)
+                    why = reading.refusal
+                    if why is None:
+                        reply = await self._answer(ask, message, notes=reading.notes)
+                        return
+                finally:
+                    await self._gate.settle(admitted, reply)
         except StoreError as error:
             log.warning("message %s is not answered: %s", message.id, error)
             return
@@ -216,57 +218,55 @@ class Chat(commands.Cog):
         if not self._responder.stop(reply.id):
             await tell(interaction, "This reply has already ended.")
 
-    async def regenerate(self, interaction: Interaction, reply: Reply) -> None:
+    async def regenerate(self, interaction: Interaction, reply: Reply) -> Reply | None:
         """Make another version of a reply and offer to compare the two."""
         ask = replace(reply.ask, variant=await self._store.next_variant(reply.ask.asked_message_id))
         if ask.continues_reply_id is not None:
-            await self._carry_on(interaction, ask, ask.continues_reply_id, compare_with=reply.id)
-            return
+            return await self._carry_on(interaction, ask, ask.continues_reply_id, compare_with=reply.id)
         if ask.provenance is Provenance.OPERATOR:
-            await self._again(interaction, ask, reply)
-            return
+            return await self._again(interaction, ask, reply)
         asked = await self._asked(reply)
         if asked is None:
             await tell(interaction, _QUESTION_GONE)
-            return
+            return None
         reading = await self._read(ask, asked, await self._store.server_settings(ask.guild_id))
         if reading.refusal is not None:
             await tell(interaction, reading.refusal)
-            return
+            return None
         again = await self._answer(ask, asked, compare_with=reply.id, notes=reading.notes)
-        await self._pressed_for(interaction, again)
+        return await self._made(interaction, again)
 
-    async def _again(self, interaction: Interaction, ask: Ask, earlier: Reply) -> None:
+    async def _again(self, interaction: Interaction, ask: Ask, earlier: Reply) -> Reply | None:
         """Answer a prompt of the rating room again: what members said in the channel must not come into it."""
         reply_to = ask.asked_message_id if attention.may_refer(interaction.channel) else None
         surface = self._surface(ask, reply_to=reply_to, compare_with=earlier.id)
         server = await self._store.server_settings(ask.guild_id)
-        await self._pressed_for(interaction, await self._responder.again(ask, earlier, surface, server))
+        return await self._made(interaction, await self._responder.again(ask, earlier, surface, server))
 
-    async def _pressed_for(self, interaction: Interaction, made: Reply | None) -> None:
-        """Count what a button made for whoever pressed it."""
+    async def _made(self, interaction: Interaction, made: Reply | None) -> Reply | None:
+        """Return what a button made; whoever pressed it is told if someone had before."""
         if made is None:
             await tell(interaction, _ALREADY)
-        else:
-            await self._gate.spend(_asker(interaction.user, interaction.channel, interaction.guild_id), made)
+        return made
 
-    async def continue_(self, interaction: Interaction, reply: Reply) -> None:
+    async def continue_(self, interaction: Interaction, reply: Reply) -> Reply | None:
         """Go on where a reply ended, in a reply of its own."""
         variant = await self._store.next_variant(reply.ask.asked_message_id)
-        await self._carry_on(interaction, replace(reply.ask, variant=variant, continues_reply_id=reply.id), reply.id)
+        ask = replace(reply.ask, variant=variant, continues_reply_id=reply.id)
+        return await self._carry_on(interaction, ask, reply.id)
 
     async def _carry_on(
         self, interaction: Interaction, ask: Ask, previous_id: int, *, compare_with: int | None = None
-    ) -> None:
+    ) -> Reply | None:
         previous = await self._store.reply(previous_id)
         if previous is None:
             await tell(interaction, _UNKNOWN_REPLY)
-            return
+            return None
         last_message_id = previous.message_ids[-1] if previous.message_ids else None
         reply_to = last_message_id if attention.may_refer(interaction.channel) else None
         surface = self._surface(ask, reply_to=reply_to, compare_with=compare_with)
         server = await self._store.server_settings(ask.guild_id)
-        await self._pressed_for(interaction, await self._responder.carry_on(ask, previous, surface, server))
+        return await self._made(interaction, await self._responder.carry_on(ask, previous, surface, server))
 
     async def _asked(self, reply: Reply) -> discord.Message | None:
         """Fetch the message that a reply answers; None when it is gone or can't be read."""
@@ -291,8 +291,8 @@ class Chat(commands.Cog):
                 await tell(interaction, _PAUSED)
             elif action is not Chat.stop and await self._is_muted(reply.ask.guild_id, interaction.user):
                 await tell(interaction, _MUTED)
-            elif action is not Chat.stop and (refused := await self._refused(interaction, reply)) is not None:
-                await tell(interaction, refused)
+            elif action is Chat.stop:
+                await self.stop(interaction, reply)
             else:
                 self._start(self._do(interaction, reply, action), f"button-{interaction.id}")
         except Exception as error:
@@ -301,16 +301,20 @@ class Chat(commands.Cog):
     async def _is_muted(self, guild_id: int | None, user: discord.abc.User) -> bool:
         return await self._store.is_muted(guild_id, user.id, attention.role_ids(user))
 
-    async def _refused(self, interaction: Interaction, reply: Reply) -> str | None:
-        """Return why whoever presses a button has to wait."""
-        server = await self._store.server_settings(reply.ask.guild_id)
-        asker = _asker(interaction.user, interaction.channel, interaction.guild_id)
-        refusal = self._gate.admit(asker, server)
-        return None if refusal is None else self._gate.sentence(refusal)
-
     async def _do(self, interaction: Interaction, reply: Reply, action: _Action) -> None:
+        """Do what a button says, counted as a question of whoever pressed it, or say why they have to wait."""
         try:
-            await action(self, interaction, reply)
+            server = await self._store.server_settings(reply.ask.guild_id)
+            asker = _asker(interaction.user, interaction.channel, interaction.guild_id)
+            admitted = self._gate.admit(asker, server)
+            if isinstance(admitted, Refusal):
+                await tell(interaction, self._gate.sentence(admitted))
+                return
+            made = None
+            try:
+                made = await action(self, interaction, reply)
+            finally:
+                await self._gate.settle(admitted, made)
         except Exception as error:
             await press(interaction, "a button", error)
 
@@ -333,7 +337,7 @@ def _asker(user: discord.abc.User, channel: Any, guild_id: int | None) -> Asker:
     return Asker(guild_id or 0, user.id, place, attention.role_ids(user))
 
 
-_Action = Callable[[Chat, "Interaction", Reply], Awaitable[None]]
+_Action = Callable[[Chat, "Interaction", Reply], Awaitable[Reply | None]]
 _ACTIONS: dict[str, _Action] = {"stop": Chat.stop, "regenerate": Chat.regenerate, "continue": Chat.continue_}
 
 

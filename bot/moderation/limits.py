@@ -1,8 +1,9 @@
 """How much a member, a role or a channel may ask: a rate, a slow-down, and budgets a day.
 
-Counts alone; what a refused member reads is said elsewhere. Memory is bounded: whoever was quiet longest is forgotten
-first, and to forget means to allow. The store keeps what `counts` returns and hands it to `restore` after a restart;
-rates reach back a minute and are not kept.
+Counts alone; what a refused member reads is said elsewhere. What an answer takes is known when it ends, so until it is
+settled each question holds as many tokens as one may take: asked at once, they pass no budget. Memory is bounded:
+whoever was quiet longest is forgotten first, and to forget means to allow. The store keeps what `counts` returns and
+hands it to `restore` after a restart; rates reach back a minute and are not kept.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from enum import StrEnum
 
 _WINDOW_SECONDS = 60.0
 _DAY_SECONDS = 86_400
+_UNDER_WAY_SECONDS = 15.0  # after which to ask again: nobody knows when answers under way end
+
+
+_Key = tuple[int, "Scope", int]  # guild, what the subject is, its id
 
 
 class Scope(StrEnum):
@@ -27,6 +32,7 @@ class Reason(StrEnum):
     SLOW_DOWN = "slow-down"
     MESSAGES = "messages a day"
     TOKENS = "tokens a day"
+    UNDER_WAY = "answers under way"  # which may take all that is left of the tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +113,33 @@ class _Usage:
     day: int = 0
     messages: int = 0
     tokens: int = 0
+    held: int = 0  # tokens for answers under way, also from before midnight
+
+
+@dataclass(eq=False, slots=True)
+class Admission:
+    """A question that may be answered; to be settled once, whatever becomes of it."""
+
+    asker: Asker
+    holding: tuple[_Usage, ...]
 
 
 class Limiter:
-    """Counts what is asked, for all servers. `clock` returns seconds since 1970-01-01 UTC; it may be set back."""
+    """Counts what is asked, for all servers. `clock` returns seconds since 1970-01-01 UTC; it may be set back.
 
-    def __init__(self, clock: Callable[[], float], *, most_subjects: int = 50_000) -> None:
+    `answer_tokens` are the most that a prompt and its answer take together.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, answer_tokens: int = 0, most_subjects: int = 50_000) -> None:
         self._clock = clock
+        self._answer_tokens = answer_tokens
         self._most = most_subjects
-        self._usages: OrderedDict[tuple[int, Scope, int], _Usage] = OrderedDict()
+        self._usages: OrderedDict[_Key, _Usage] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._usages)
 
-    def admit(self, asker: Asker, quotas: Quotas) -> Refusal | None:
+    def admit(self, asker: Asker, quotas: Quotas) -> Admission | Refusal:
         """Count a message, or return why it is refused, by the limit that lasts longest; refused ones do not count."""
         now = self._clock()
         subjects = [
@@ -133,28 +152,26 @@ class Limiter:
         for usage, limit, _ in subjects:
             usage.last = now
             usage.messages += 1
+            usage.held += self._answer_tokens
             if limit.messages_per_minute is not None:
                 usage.recent.append(now)
-        return None
+        return Admission(asker, tuple(usage for usage, _, _ in subjects))
 
-    def spend(self, asker: Asker, tokens: int) -> None:
-        """Count what an answer took, whether its asker has a budget or not."""
+    def settle(self, admission: Admission, tokens: int) -> None:
+        """Count what an answer took, 0 if there was none, in the place of what was held for it."""
         now = self._clock()
-        for key in _keys(asker):
-            self._usage(key, now).tokens += tokens
+        for key, usage in zip(_keys(admission.asker), admission.holding, strict=True):
+            usage.held -= self._answer_tokens
+            if self._usages.get(key) is usage:  # whoever was forgotten meanwhile stays forgotten
+                self._usage(key, now).tokens += tokens
 
     def counts(self) -> Iterator[Count]:
         """Yield today's counts."""
-        today = day_of(self._clock())
-        for (guild_id, scope, subject_id), usage in self._usages.items():
-            if usage.day == today and (usage.messages or usage.tokens):
-                yield Count(guild_id, scope, subject_id, usage.day, usage.messages, usage.tokens)
+        return self._counts(list(self._usages))
 
     def counts_of(self, asker: Asker) -> list[Count]:
         """Return today's counts of a member and a channel."""
-        now = self._clock()
-        used = [(key, self._usage(key, now)) for key in _keys(asker)]
-        return [Count(*key, usage.day, usage.messages, usage.tokens) for key, usage in used]
+        return list(self._counts(_keys(asker)))
 
     def restore(self, counts: Iterable[Count]) -> None:
         """Take over the counts of today that were kept; others are over."""
@@ -170,12 +187,19 @@ class Limiter:
         for key in [key for key in self._usages if key[1] is Scope.MEMBER and key[2] == member_id]:
             del self._usages[key]
 
-    def _subjects(self, asker: Asker, quotas: Quotas) -> Iterator[tuple[tuple[int, Scope, int], Limit, bool]]:
+    def _subjects(self, asker: Asker, quotas: Quotas) -> Iterator[tuple[_Key, Limit, bool]]:
         member, channel = _keys(asker)
         yield member, quotas.of_member(asker.role_ids), any(role_id in quotas.roles for role_id in asker.role_ids)
         yield channel, quotas.of_channel(asker.channel_id), False
 
-    def _usage(self, key: tuple[int, Scope, int], now: float) -> _Usage:
+    def _counts(self, keys: Iterable[_Key]) -> Iterator[Count]:
+        today = day_of(self._clock())
+        for key in keys:
+            usage = self._usages.get(key)
+            if usage is not None and usage.day == today and (usage.messages or usage.tokens):
+                yield Count(*key, usage.day, usage.messages, usage.tokens)
+
+    def _usage(self, key: _Key, now: float) -> _Usage:
         usage = self._usages.pop(key, None) or _Usage(day=day_of(now))
         self._usages[key] = usage  # the newest
         if usage.day != day_of(now):
@@ -200,9 +224,11 @@ def _refusals(usage: _Usage, limit: Limit, scope: Scope, now: float) -> Iterator
         yield Refusal(scope, Reason.MESSAGES, tomorrow)
     if limit.tokens_per_day is not None and usage.tokens >= limit.tokens_per_day:
         yield Refusal(scope, Reason.TOKENS, tomorrow)
+    elif limit.tokens_per_day is not None and usage.tokens + usage.held >= limit.tokens_per_day:
+        yield Refusal(scope, Reason.UNDER_WAY, _UNDER_WAY_SECONDS)
 
 
-def _keys(asker: Asker) -> tuple[tuple[int, Scope, int], tuple[int, Scope, int]]:
+def _keys(asker: Asker) -> tuple[_Key, _Key]:
     member = (asker.guild_id, Scope.MEMBER, asker.member_id)
     return member, (asker.guild_id, Scope.CHANNEL, asker.channel_id)
 

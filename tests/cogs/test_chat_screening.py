@@ -163,6 +163,39 @@ async def test_budget_of_tokens_holds_over_a_restart_and_its_buttons(world: Worl
     assert later.content.startswith("-# I have given all of your answers for today")
 
 
+async def test_budget_of_tokens_holds_when_members_ask_at_once(world: World) -> None:
+    await allow(world, quotas={"channel": {"tokens_per_day": 10}})
+    world.engine.seconds_per_token = 0.005
+    for number in range(8):
+        await world.ask((world.alice, world.bob)[number % 2], "general", f"question {number}")
+    shown = await world.answered_in("general", 3)
+    [answer] = [message for message in shown if not message.content.startswith("-#")]
+    told = "-# What I am writing for this channel may take all that is left for today; ask again <t:"
+    assert sum(message.content.startswith(told) for message in shown) == 2, "each member is told once"
+    usage = await world.eventually(lambda: world.store.usage(day_of(time.time())))
+    reply = await world.reply_shown_by(answer)
+    assert reply.prompt is not None and reply.outcome is not None
+    took = len(reply.prompt.token_ids) + len(reply.outcome.completion_token_ids)
+    assert {count.tokens for count in usage if count.tokens} == {took}
+
+
+@pytest.mark.parametrize("how", ["it fails", "it is stopped", "its question is deleted"])
+async def test_an_answer_that_breaks_off_holds_no_tokens_for_longer(world: World, how: str) -> None:
+    await allow(world, quotas={"member": {"tokens_per_day": 5000}})
+    world.engine.seconds_per_token = 0.01
+    world.engine.fail_after = 5 if how == "it fails" else None
+    asked = await world.ask(world.alice, "general", "tell me a long story " * 20)
+    shown = await world.eventually(lambda: world.replies("general"))
+    if how == "it is stopped":
+        await world.click(world.alice, shown[0], label="Stop")
+    elif how == "its question is deleted":
+        await world.delete(world.alice, asked)
+    await world.answered_in("general")
+    world.engine.fail_after = None
+    await world.ask(world.alice, "general", "once more")
+    assert (await world.answered_in("general", 2))[-1].content == "once more"
+
+
 async def test_role_and_channel_have_limits_of_their_own(world: World) -> None:
     await allow(
         world, quotas={"member": {"messages_per_day": 0}, f"channel:{world.general.id}": {"messages_per_day": 1}}

@@ -13,6 +13,7 @@ from bot.moderation.blocklist import LANGUAGES
 from bot.moderation.check import check_answer
 from bot.moderation.findings import Action, Audience, Finding, Policy
 from bot.moderation.leak import PromptLeak
+from bot.moderation.limits import Admission
 from bot.moderation.normalise import Forms
 from bot.screening import Screening
 from bot.settings import Settings
@@ -93,8 +94,8 @@ async def test_hostile_messages_do_not_get_past_the_limits(world: World, monkeyp
     admit, admitted = world.bot.gate.admit, []
 
     def noted(*given: Any) -> Any:
-        admitted.append(refusal := admit(*given))
-        return refusal
+        admitted.append(found := admit(*given))
+        return found
 
     monkeypatch.setattr(world.bot.gate, "admit", noted)
     member = world.guild.add_member(world.env.create_user("flood", global_name=NAMES[1]))
@@ -103,7 +104,7 @@ async def test_hostile_messages_do_not_get_past_the_limits(world: World, monkeyp
     for number, (_, text) in enumerate(messages(TRIED, SEED, **names_in(world)), 1):
         sent.append(await put(world, member, world.general, text))
         await world.eventually(lambda number=number: len(admitted) == number and not chat._tasks)
-    assert [refusal is None for refusal in admitted] == [True] * A_DAY + [False] * (TRIED - A_DAY)
+    assert [isinstance(found, Admission) for found in admitted] == [True] * A_DAY + [False] * (TRIED - A_DAY)
     told = [message_id for message_id in sent if watch.done.get(message_id)]
     assert told == sent[: A_DAY + 1], "the first that is too much is told so, the others nothing"
     assert watch.wrong == []
