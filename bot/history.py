@@ -21,6 +21,7 @@ from bot.records import Message
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bot.readable import Readable
     from bot.store import Store
 
 _CHANNELS_KEPT = 1000
@@ -43,9 +44,10 @@ class _Ring:
 class Histories:
     """The channels' histories; `keep` is the conversation's window in messages, and up to three times as many stay."""
 
-    def __init__(self, client: discord.Client, store: Store, *, keep: int) -> None:
+    def __init__(self, client: discord.Client, store: Store, readable: Readable, *, keep: int) -> None:
         self._client = client
         self._store = store
+        self._readable = readable
         self._keep = keep
         self._rings: OrderedDict[int, _Ring] = OrderedDict()
         self._singles: OrderedDict[int, Message | None] = OrderedDict()  # None: it does not exist any more
@@ -94,10 +96,10 @@ class Histories:
     # ------------------------------------------------------------------ reading
 
     async def until(self, asked: discord.Message) -> list[Message]:
-        """Return what was said up to `asked`, oldest first, `asked` last.
+        """Return what was said up to `asked` and may be read, oldest first, `asked` last; nothing where it may not be.
 
-        Messages whose text Discord keeps from us (no message-content intent) are left out, as is what can't be read,
-        and what members said who opted out.
+        Messages whose text Discord keeps from us (no message-content intent) are left out, as is what can't be
+        fetched. Raises StoreError.
         """
         channel = asked.channel
         question = self._record(asked)
@@ -106,11 +108,11 @@ class Histories:
         for message in await self._ancestors(channel, question, said):
             said[message.id] = message
         if isinstance(channel, discord.Thread) and (starter := await self._starter(channel)) is not None:
-            said[starter.id] = starter
-        unread = await self._store.opted_out()
-        told = [m for _, m in sorted(said.items()) if m.id <= question.id and m.author_id not in unread]
-        told = [m for m in told if m.id not in self._passed_over]
-        return [await self._with_parent(message) for message in told if message.is_self or message.content]
+            said.setdefault(starter.id, starter)
+        earlier = [m for _, m in sorted(said.items()) if m.id < question.id and m.id not in self._passed_over]
+        told = [*(m for m in earlier if m.is_self or m.content), question]
+        readable = await self._readable.of(told, asked.guild.id if asked.guild else None)
+        return [await self._with_parent(message) for message in readable]
 
     async def _recent(self, channel: discord.abc.Messageable, asked_id: int) -> list[Message]:
         ring = await self._ring(channel)

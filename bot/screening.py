@@ -19,7 +19,7 @@ from bot import text
 from bot.moderation.advice import is_chinese
 from bot.moderation.blocklist import LANGUAGES, Blocklist, built_in, explicit
 from bot.moderation.check import check_message
-from bot.moderation.findings import Action, Actions, Audience, Category, Finding, Policy, default_policy
+from bot.moderation.findings import Action, Actions, Audience, Category, Finding, Policy, default_policy, strongest
 from bot.moderation.guard import MOST_HELD, Outcome, OutputGuard, Verdict, left_out
 from bot.moderation.normalise import Span
 from bot.moderation.patterns import Patterns
@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 THRESHOLDS = {kind.value: score for kind, score in DEFAULT_THRESHOLDS.items()} | {Category.HATE.value: 0.75}
 """From which score a category is found. Hatred by a plain pattern alone, as it is hidden and not queued: see the
 notebook's figures."""
+
+MOST_CLASSIFIED = 32
+"""How many new messages of a history are classified for one question; the next one reads on."""
 
 _CATEGORIES: frozenset[str] = frozenset(Category)
 _RULES_KEPT = 256  # servers with rules of their own
@@ -86,6 +89,32 @@ class Screening:
         """Return what a member's message holds, what the policy ignores too."""
         found = await _read(content, policy, lambda: check_message(content, policy))
         return [*found, *await self.classified(content, policy, policy.messages)]
+
+    async def hidden(self, contents: Sequence[str], policy: Policy) -> list[bool | None]:
+        """Say of each of members' texts, oldest first, whether it is hidden; None: unread, as there are too many.
+
+        The rules read all of them; a classifier, which takes longer, the newest `MOST_CLASSIFIED`.
+        """
+        hidden: list[bool | None] = [*await self.hidden_by_rules(contents, policy)]
+        hiding = {category: action for category, action in policy.messages.items() if action is Action.HIDE}
+        if self.wanted(policy, hiding):
+            unread = [place for place, by_rules in enumerate(hidden) if not by_rules]
+            newest = unread[-MOST_CLASSIFIED:]
+            # All at once, so that a classifier in a process of its own reads them in one or two batches.
+            found = await asyncio.gather(*(self.classified(contents[place], policy, hiding) for place in newest))
+            hidden = [by_rules or None for by_rules in hidden]
+            for place, findings in zip(newest, found, strict=True):
+                hidden[place] = bool(findings)
+        return hidden
+
+    async def hidden_by_rules(self, contents: Sequence[str], policy: Policy) -> list[bool]:
+        """Say of each of members' texts, or names, whether the rules on text hide it."""
+
+        def read() -> list[bool]:
+            found = [check_message(content, policy) for content in contents]
+            return [strongest(each, policy.messages) is Action.HIDE for each in found]
+
+        return await asyncio.to_thread(read)
 
     def answer(self, policy: Policy, system_prompt: str, *, question: str = "", before: str = "") -> AnswerScreen:
         """Return the screen of one answer to `question`, which goes on from the raw text `before`."""

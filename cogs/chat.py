@@ -24,6 +24,7 @@ from bot.error_handler import press, tell
 from bot.errors import StoreError
 from bot.history import Histories, spoken
 from bot.moderation.limits import Asker, Refusal
+from bot.readable import Readable
 from bot.records import Ask, Provenance, Reply, UnfinishedReply
 from bot.recovery import Recovery
 from bot.streaming import Controls, SurfaceBusy, SurfaceGone
@@ -58,9 +59,10 @@ class Chat(commands.Cog):
         self.bot = bot
         self._responder = responder
         self._store = store
-        self._histories = Histories(bot, store, keep=bot.settings.history_messages)
         self._attention = bot.attention
         self._gate = bot.gate
+        readable = Readable(store, bot.gate.screening, bot.audience)
+        self._histories = Histories(bot, store, readable, keep=bot.settings.history_messages)
         self._unfinished: list[UnfinishedReply] = []
         self._deleted: deque[int] = deque(maxlen=_DELETED_KEPT)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -192,7 +194,7 @@ class Chat(commands.Cog):
         try:
             history = await self._histories.until(message)
             # While the history was read, before there was an answer to stop.
-            if message.id in self._deleted or await self._is_muted(ask.guild_id, message.author):
+            if not history or message.id in self._deleted or await self._is_muted(ask.guild_id, message.author):
                 return None
             server = await self._store.server_settings(ask.guild_id)
             return await self._responder.respond(ask, history, surface, server, notes=notes)
