@@ -125,13 +125,14 @@ def _shares(table: VoteTable, fit: Fit, new: Flags) -> Floats:
     """Return the share of each kind (3,) in the capped mass.
 
     The cap here is WHOLE_VOICE, or the lower quartile where few have as many: an active bloc of 45 % would raise a
-    median and seem, capped by it, to be more than half, and so would one of 30 % where few do most of the rating.
+    median and seem, capped by it, to be more than half, and so would one of 30 % where few do most of the rating. New
+    accounts have no share: they would only dilute the others', and the caps hold them to NEW_TOGETHER anyway.
     """
     votes = table.votes_each()
     if not len(votes):
         return np.zeros(3)
     most = min(WHOLE_VOICE, np.quantile(votes[proven(votes, new)], 0.25))
-    mass = new_held_back(np.where(new, NEW_INFLUENCE, 1.0) * np.minimum(votes, most), new)
+    mass = np.where(new & ~new.all(), 0.0, np.minimum(votes, most))
     shares: Floats = mass @ fit.kinds / mass.sum()
     return shares
 
