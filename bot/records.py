@@ -89,7 +89,7 @@ class PromptRecord:
     token_ids: tuple[int, ...]
     prompt_version: int
     message_ids: tuple[int, ...]  # messages whose text is in the prompt, oldest first
-    member_ids: tuple[int, ...]  # members whose text is in the prompt
+    member_ids: tuple[int, ...]  # members whose text is in the prompt, or may be through what the character said
     dropped_messages: int  # left out because the context was full
     system_sha256: str
 

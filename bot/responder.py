@@ -18,7 +18,7 @@ from bot.answer import Answer, Labels
 from bot.conversation import Composed, Conversations, labels_in, prompt_budget, with_completions
 from bot.errors import StoreError
 from bot.moderation.findings import Audience
-from bot.records import Ask, Generation, Message, Provenance, Reply, ReplyState, ServerSettings
+from bot.records import Ask, Generation, Message, PromptRecord, Provenance, Reply, ReplyState, ServerSettings
 from bot.reply_end import keep_end
 from bot.screening import AnswerScreen, Review, Screening, nobody_reviews, to_review
 from bot.streaming import Controls, Pacers, StreamingMessage, Surface, SurfaceBusy, SurfaceGone
@@ -132,7 +132,8 @@ class Responder:
         async def compose() -> Composed:
             told = await self._with_completions(history)
             try:
-                return self._conversations.compose(system, told, budget=budget, labelled=ask.guild_id is not None)
+                composed = self._conversations.compose(system, told, budget=budget, labelled=ask.guild_id is not None)
+                return replace(composed, prompt=await self._with_members(composed.prompt))
             except PromptTooLong:
                 if problem := self.system_prompt_problem(server):
                     raise PromptTooLong(f"{problem}; a moderator has to shorten it.") from None
@@ -140,6 +141,11 @@ class Responder:
 
         asked = history[-1].content if history else ""
         return await self._run(reply_id, ask, compose, surface, server, question=asked, notes=notes)
+
+    async def _with_members(self, prompt: PromptRecord) -> PromptRecord:
+        """Name everybody whose words a prompt may hold: who wrote its messages, and whom its own answers had read."""
+        behind = await self._store.members_behind_messages(prompt.message_ids)
+        return replace(prompt, member_ids=tuple(dict.fromkeys([*prompt.member_ids, *sorted(behind)])))
 
     def _system_prompt(self, ask: Ask, server: ServerSettings) -> str:
         """A server's came through Discord, and what answers the operator's prompts may be learned from."""

@@ -172,14 +172,28 @@ class Store(
         return rows.reply(found[0]) if found else None
 
     async def completions_of_messages(self, message_ids: Iterable[int]) -> dict[int, str]:
-        """Return message id -> raw completion of the reply it shows a part of; others are left out."""
+        """Return message id -> raw completion of the reply it shows a part of; others are left out.
+
+        So is a reply that had read somebody who opted out since: it may repeat their words.
+        """
         found = await self._database.read(
             "SELECT message_id, completion FROM json_each(?) AS asked"
             " CROSS JOIN reply_messages ON message_id = asked.value JOIN replies ON replies.id = reply_id"
-            " WHERE completion IS NOT NULL",
+            " WHERE completion IS NOT NULL AND NOT EXISTS"
+            " (SELECT 1 FROM json_each(prompt_member_ids) AS said JOIN optouts ON optouts.member_id = said.value)",
             (json.dumps(list(message_ids)),),
         )
         return dict(found)
+
+    async def members_behind_messages(self, message_ids: Iterable[int]) -> set[int]:
+        """Return whose words the replies had read that these messages show parts of."""
+        found = await self._database.read(
+            "SELECT DISTINCT said.value FROM json_each(?) AS asked"
+            " CROSS JOIN reply_messages ON message_id = asked.value JOIN replies ON replies.id = reply_id,"
+            " json_each(prompt_member_ids) AS said",
+            (json.dumps(list(message_ids)),),
+        )
+        return {int(row[0]) for row in found}
 
     async def next_variant(self, asked_message_id: int) -> int:
         """Return the first unclaimed variant of the replies to a message."""

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bot.records import Provenance, Reply
 from bot.screening import MOST_CLASSIFIED, Screening
+from models.prompt import PROMPT_VERSION
 from tests.bot.test_screening import HATEFUL, Embedded
 from tests.cogs.nights import FakeNightly
 from tests.cogs.test_chat_screening import allow
@@ -98,3 +100,42 @@ async def test_name_that_the_filter_hides_is_not_read(world: World) -> None:
     assert "member: I like tea" in prompt
     assert "member: and you?" in prompt
     assert "d4rn" not in prompt
+
+
+# ---------------------------------------------------------------------- what the character said
+
+
+async def learnable(world: World, reply: Reply) -> bool:
+    await world.store.cast_vote(reply.id, world.alice.id, "button", 1.0)
+    info = world.model.engine.info
+    found = await world.store.learnable(
+        [world.provenance], model_sha256=info.model_sha256, prompt_version=PROMPT_VERSION
+    )
+    return reply.id in {row.reply_id for row in found}
+
+
+async def test_answer_that_repeats_a_member_teaches_only_with_their_consent(tmp_path: Path) -> None:
+    async with live_world(tmp_path, provenance=Provenance.DISCORD) as world:
+        world.engine.says = "You said ZEBRA."
+        asked = await world.ask(world.bob, "general", "my secret is ZEBRA")
+        [shown] = await world.answered_in("general")
+        await world.delete(world.bob, asked)
+        await world.say(world.alice, "general", "what was that?", reply_to=shown)
+        reply = await world.reply_shown_by((await world.answered_in("general", 2))[-1])
+        assert reply.prompt is not None and set(reply.prompt.member_ids) == {world.alice.id, world.bob.id}
+        await world.store.give_consent(world.alice.id)
+        assert not await learnable(world, reply)
+        await world.store.give_consent(world.bob.id)
+        assert await learnable(world, reply)
+
+
+async def test_answer_to_who_opted_out_is_not_read_any_more(tmp_path: Path) -> None:
+    async with live_world(tmp_path) as world:
+        world.engine.says = "You said ZEBRA."
+        await world.ask(world.bob, "general", "my secret is ZEBRA")
+        await world.answered_in("general")
+        await world.store.opt_out(world.bob.id, True)
+        await world.ask(world.alice, "general", "what was that?")
+        reply = await world.reply_shown_by((await world.answered_in("general", 2))[-1])
+        assert reply.prompt is not None and reply.prompt.member_ids == (world.alice.id,)
+        assert "ZEBRA" not in world.model.tokenizer.decode(reply.prompt.token_ids)
