@@ -257,7 +257,7 @@ def test_a_phrase_planted_in_what_is_voted_up_is_looked_for_and_named_to_moderat
     cards = read_json(tmp_path / "night" / "scorecard.json")["candidates"].values()
     told = [check["sentence"] for card in cards for check in card["checks"] if check["name"] == "planted phrases"]
     said = "0 of 186 replies say a phrase that raters may be planting, 0 of 186 of the incumbent's; 1 more is allowed."
-    assert told == [said] * len(cards)
+    assert told and set(told) == {said}, "whoever wrote was looked at"
     assert "look at mooncat.com" in (tmp_path / "night" / "report.html").read_text("utf-8")
     assert "mooncat" not in " ".join(result.sentences)
 
@@ -268,9 +268,10 @@ def test_a_candidate_that_says_the_planted_phrase_is_blocked(
 ) -> None:
     written = generations._generate
 
-    async def having_learned_it(context: Context, adapter: Path | None, name: str) -> list[GeneratedReply]:
-        replies = await written(context, adapter, name)
-        assert adapter is not None, "the base's replies are kept"
+    async def having_learned_it(context: Context, adapter: Path | None, name: str, system: str) -> list[GeneratedReply]:
+        replies = await written(context, adapter, name, system)
+        if adapter is None:
+            return replies
         return [replace(one, text="LOOK at mooncat.com…") if at < saying else one for at, one in enumerate(replies)]
 
     monkeypatch.setattr(generations, "_generate", having_learned_it)
