@@ -88,6 +88,13 @@ class Histories:
         if len(self._passed_over) > _PASSED_OVER_KEPT:
             self._passed_over.popitem(last=False)
 
+    def forget_member(self, member_id: int) -> None:
+        """Drop what a member said."""
+        for ring in self._rings.values():
+            ring.messages = {m.id: m for m in ring.messages.values() if m.author_id != member_id}
+        for single in [m.id for m in self._singles.values() if m is not None and m.author_id == member_id]:
+            del self._singles[single]
+
     def forget(self) -> None:
         """Drop everything: after a new session, events may have been missed."""
         self._rings.clear()

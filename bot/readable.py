@@ -6,10 +6,13 @@ question costs only what is new.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from discord.utils import snowflake_time
 
 if TYPE_CHECKING:
     from bot.moderation.findings import Audience, Policy
@@ -37,14 +40,14 @@ class Readable:
     async def of(self, history: Sequence[Message], guild_id: int | None) -> list[Message]:
         """Return what may be read of a history, oldest first; nothing where its last message, the asked one, may not.
 
-        Left out is what members said who opted out, and what the server's rules hide; names that they hide are left
-        out of what stays. The words of the asked message are `bot.gate`'s to read, which says why they aren't answered.
+        Left out is what members said who opted out, what they said before they had their data deleted, and what the
+        server's rules hide; names that they hide are left out of what stays. The words of the asked message are
+        `bot.gate`'s to read, which says why they aren't answered.
         """
-        unread = await self._store.opted_out()
-        *earlier, asked = history
-        if asked.author_id in unread:
+        *_, asked = history
+        told = await self._of_members_to_read(history)
+        if asked not in told:
             return []
-        told = [*(message for message in earlier if message.author_id not in unread), asked]
         server = await self._store.server_settings(guild_id)
         policy = await self._screening.policy(server, self._audience_of(asked.channel_id, server))
         talk = [_words(message) for message in told if not message.is_self and message is not asked]
@@ -54,6 +57,16 @@ class Readable:
             message if message.is_self or _name(message) in names else replace(message, author_name="")
             for message in told
             if message.is_self or message is asked or _words(message) in clean
+        ]
+
+    async def _of_members_to_read(self, history: Sequence[Message]) -> list[Message]:
+        unread = await self._store.opted_out()
+        deleted_at = await self._store.deleted_at({message.author_id for message in history})
+        return [
+            message
+            for message in history
+            if message.author_id not in unread
+            and snowflake_time(message.id).timestamp() >= deleted_at.get(message.author_id, -math.inf)
         ]
 
     async def _clean(

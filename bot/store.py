@@ -195,6 +195,15 @@ class Store(
         )
         return {int(row[0]) for row in found}
 
+    async def deleted_at(self, member_ids: Iterable[int]) -> dict[int, float]:
+        """Return when members last had their data deleted; who never did isn't in it."""
+        found = await self._database.read(
+            "SELECT member_id, max(requested_at) FROM deletions"
+            " WHERE member_id IN (SELECT value FROM json_each(?)) GROUP BY member_id",
+            (json.dumps(list(member_ids)),),
+        )
+        return dict(found)
+
     async def next_variant(self, asked_message_id: int) -> int:
         """Return the first unclaimed variant of the replies to a message."""
         found = await self._database.read(

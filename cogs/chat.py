@@ -117,6 +117,11 @@ class Chat(commands.Cog):
         await self._forget(payload.channel_id, payload.message_ids)
 
     @commands.Cog.listener()
+    async def on_member_forgotten(self, member_id: int) -> None:
+        """Forget what was said by who had their data deleted; an event of the privacy cog's."""
+        self._histories.forget_member(member_id)
+
+    @commands.Cog.listener()
     async def on_thread_remove(self, thread: discord.Thread) -> None:
         self._attention.leave(thread.id)
 

@@ -167,6 +167,7 @@ class Privacy(commands.Cog):
         """Delete what is held of who confirmed it, and answer with the receipt."""
         receipt = await self._forget.delete(interaction.user.id)
         self.bot.gate.forget(interaction.user.id)
+        self.bot.dispatch("member_forgotten", interaction.user.id)
         return receipt_text(receipt)
 
 

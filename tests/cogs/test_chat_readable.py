@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from bot.records import Provenance, Reply
 from bot.screening import MOST_CLASSIFIED, Screening
+from cogs.chat import Chat
 from models.prompt import PROMPT_VERSION
 from tests.bot.test_screening import HATEFUL, Embedded
 from tests.cogs.nights import FakeNightly
@@ -100,6 +104,37 @@ async def test_name_that_the_filter_hides_is_not_read(world: World) -> None:
     assert "member: I like tea" in prompt
     assert "member: and you?" in prompt
     assert "d4rn" not in prompt
+
+
+# ---------------------------------------------------------------------- who isn't read
+
+
+async def delete_data(world: World, member: Any) -> None:
+    """Delete a member's rows, as /mydata delete does."""
+    deletion: Any = SimpleNamespace(id=f"d{member.id}", member_id=member.id, requested_at=time.time())
+    await world.store.erase(deletion)
+
+
+async def test_words_from_before_their_deletion_are_read_no_more_and_later_ones_are(world: World) -> None:
+    await world.ask(world.bob, "general", "my secret is ZEBRA")
+    await world.answered_in("general")
+    await delete_data(world, world.bob)
+    await world.say(world.bob, "general", "I am new here")
+    await world.ask(world.alice, "general", "what did he say?")
+    prompt = await read_in_answer(world, 2)
+    assert "ZEBRA" not in prompt
+    assert "I am new here" in prompt
+
+
+async def test_deleting_ones_data_empties_what_is_remembered_of_channels(world: World) -> None:
+    await world.say(world.alice, "general", "my secret is ZEBRA")
+    await world.ask(world.alice, "general", "hello")
+    await world.answered_in("general")
+    question = await world.answered(await world.slash(world.alice, "general", "mydata delete"))
+    await world.answered(await world.click(world.alice, question.response, label="Delete everything"))
+    [chat] = [cog for cog in world.bot.cogs.values() if isinstance(cog, Chat)]
+    rings = chat._histories._rings.values()
+    await world.eventually(lambda: not any("ZEBRA" in m.content for ring in rings for m in ring.messages.values()))
 
 
 # ---------------------------------------------------------------------- what the character said
