@@ -62,7 +62,7 @@ _SECRETS = re.compile(
     r"|discord(?:app)?\.com/api/(?:v\d+/)?webhooks/\d{15,20}/[\w-]{20,}"
     r"|-----begin [a-z ]{0,20}private key-----"
     r"|(?<![a-z0-9_])[a-z0-9]+(?:_[a-z0-9]+)*_(?:token|key|secret|password|passwd) ?= ?"  # a variable
-    r"[\"']?(?=[^\s\"']*\d)[^\s\"']{8,}"
+    r"[\"']?(?=[^\s\"']{0,64}\d)[^\s\"']{8,}"
 )
 _TAILS = (
     re.compile(r"[+(]?\d[\d ().-]{0,24}x?\Z"),

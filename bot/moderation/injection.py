@@ -100,7 +100,7 @@ _FAMILIES = {
         r"\b(?:base ?64|rot ?13|hex(?:adecimal)?|morse|binary|caesar|unicode escapes?|url.?encod\w+|pig latin"
         r"|backwards?|reversed?)\b.{0,60}\b(?:decode|prompt|instructions?|follow|execute|obey|answer|reply|do what)"
         r"|\b(?:decode|decrypt|deobfuscate)\b.{0,60}\b(?:follow|execute|obey|do|run|answer)"
-        r"|(?:[a-z0-9+/]{40,}={0,2})(?:\s|$)"
+        r"|(?<![a-z0-9+/])[a-z0-9+/]{40,}+={0,2}(?:\s|$)"
         r"|(?:base ?64|rot ?13|十六进制|摩斯|莫尔斯|凯撒|倒序|倒着|反过来|二进制|解码|解密|拼音).{0"
         r",24}(?:执行|照做|遵守|输出|提示|指令|回答|说出|写出|服从)"
     ),

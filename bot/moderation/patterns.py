@@ -24,7 +24,7 @@ MATCH_SECONDS = 0.004  # a pattern and text
 _PATIENCE = 3  # times that a pattern may run out of time before it rests
 _REST_SECONDS = 600.0
 _MOST_REPEATS = 1000  # nested counts multiply, and compiling them takes that long
-_COUNT = re.compile(r"\{(\d*),?(\d*)\}")
+_COUNT = re.compile(r"\{(\d*+),?(\d*+)\}")
 
 
 class Patterns:
