@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from bot.records import Preference, Provenance
+from bot.records import DISCORD_EPOCH_SECONDS, Preference, Provenance
 from models.learning.examples import RaterFacts, Vote
 from models.learning.snapshot import CollectedPair, CollectedReply, Opinion, Snapshot
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from bot.store_raters import RaterRow
 
 ELIGIBLE = frozenset({Provenance.OPERATOR, Provenance.DEMO, Provenance.IMPORT})
-_DISCORD_EPOCH_SECONDS = 1_420_070_400
 _DAY = 86_400.0
 # Their prompts are nobody's share of the training: one person brought them all.
 _NOBODYS_PROMPTS = (Provenance.OPERATOR, Provenance.IMPORT)
@@ -203,7 +202,7 @@ def _facts(
 
 def _age(member_id: int, now: float) -> float:
     """Return the days since an account was made, which its id tells."""
-    return max(0.0, now - ((member_id >> 22) / 1000 + _DISCORD_EPOCH_SECONDS)) / _DAY
+    return max(0.0, now - ((member_id >> 22) / 1000 + DISCORD_EPOCH_SECONDS)) / _DAY
 
 
 def _pairs(replies: Iterable[LearnableReply], trusted: Set[int]) -> Iterable[CollectedPair]:

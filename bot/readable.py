@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from discord.utils import snowflake_time
-
 if TYPE_CHECKING:
     from bot.moderation.findings import Audience, Policy
     from bot.records import Message, ServerSettings
@@ -65,8 +63,7 @@ class Readable:
         return [
             message
             for message in history
-            if message.author_id not in unread
-            and snowflake_time(message.id).timestamp() >= deleted_at.get(message.author_id, -math.inf)
+            if message.author_id not in unread and message.said_at >= deleted_at.get(message.author_id, -math.inf)
         ]
 
     async def _clean(

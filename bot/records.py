@@ -13,6 +13,8 @@ from typing import Any
 from models.arms import Arm
 from models.types import Sampling
 
+DISCORD_EPOCH_SECONDS = 1_420_070_400  # from which on the upper bits of Discord's ids count milliseconds
+
 
 class Provenance(StrEnum):
     """Where a text came from; decides whether a night may learn from it (Discord's developer policy)."""
@@ -39,6 +41,10 @@ class Message:
     is_self: bool = False
     is_bot: bool = False
     reply_to_id: int | None = None
+
+    @property
+    def said_at(self) -> float:
+        return (self.id >> 22) / 1000 + DISCORD_EPOCH_SECONDS
 
 
 class ReplyState(StrEnum):
@@ -89,7 +95,9 @@ class PromptRecord:
     token_ids: tuple[int, ...]
     prompt_version: int
     message_ids: tuple[int, ...]  # messages whose text is in the prompt, oldest first
-    member_ids: tuple[int, ...]  # members whose text is in the prompt, or may be through what the character said
+    # Members whose text is in the prompt, by their first words in it, then those whose text may be in it through what
+    # the character said.
+    member_ids: tuple[int, ...]
     dropped_messages: int  # left out because the context was full
     system_sha256: str
 

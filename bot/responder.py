@@ -11,19 +11,21 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bot import text
 from bot.answer import Answer, Labels
-from bot.conversation import Composed, Conversations, labels_in, prompt_budget, with_completions
+from bot.conversation import Composed
 from bot.errors import StoreError
 from bot.moderation.findings import Audience
-from bot.records import Ask, Generation, Message, PromptRecord, Provenance, Reply, ReplyState, ServerSettings
+from bot.prompts import Prompts
+from bot.records import Ask, Generation, Message, Reply, ReplyState, ServerSettings
 from bot.reply_end import keep_end
 from bot.screening import AnswerScreen, Review, Screening, nobody_reviews, to_review
 from bot.streaming import Controls, Pacers, StreamingMessage, Surface, SurfaceBusy, SurfaceGone
 from models.errors import AdapterGone, EngineFailed, ModelError, PromptTooLong
-from models.types import FinishReason, Request
+from models.types import Request
 
 if TYPE_CHECKING:
     from bot.arms import Arms
@@ -68,11 +70,10 @@ class Responder:
         self._store = store
         self._model = model
         self._arms = arms  # None: the base answers everywhere
-        self._settings = settings
         self._screening = screening or Screening()
         self.audience_of: Callable[[int, ServerSettings], Audience] = lambda *_: Audience.GENERAL  # by channel
         self.review: Review = nobody_reviews
-        self._conversations = Conversations(model.prompts, character=character, most_messages=settings.history_messages)
+        self.prompts = Prompts(store, model, settings=settings, character=character)
         self._pacers = Pacers(settings.edit_interval_seconds)
         self._running: dict[int, _Running] = {}
         self._idle = asyncio.Event()
@@ -81,16 +82,7 @@ class Responder:
 
     def name_character(self, name: str) -> None:
         """Say by which name members know the character, so that no member's label reads like it."""
-        self._conversations.character = name
-
-    def system_prompt_problem(self, server: ServerSettings) -> str | None:
-        """Return a clause where a server's own system prompt leaves too little room for messages: half of a prompt."""
-        tokens, fit = len(self._model.tokenizer.encode_text(server.system_prompt or "")), self._budget(server) // 2
-        reserved = f"beside messages and answers of {server.sampling.max_new_tokens:,} tokens"
-        return f"system_prompt takes {tokens:,} tokens and {fit:,} fit {reserved}" if tokens > fit else None
-
-    def _budget(self, server: ServerSettings) -> int:
-        return prompt_budget(self._model.engine.info.context_tokens, server.sampling)
+        self.prompts.character = name
 
     @property
     def running(self) -> int:
@@ -126,31 +118,9 @@ class Responder:
         notes: Sequence[str] = (),
     ) -> Reply | None:
         """Answer a reply that is claimed but shows nothing yet: the last process died before it could."""
-        system = self._system_prompt(ask, server)
-        budget = self._budget(server)
-
-        async def compose() -> Composed:
-            told = await self._with_completions(history)
-            try:
-                composed = self._conversations.compose(system, told, budget=budget, labelled=ask.guild_id is not None)
-                return replace(composed, prompt=await self._with_members(composed.prompt))
-            except PromptTooLong:
-                if problem := self.system_prompt_problem(server):
-                    raise PromptTooLong(f"{problem}; a moderator has to shorten it.") from None
-                raise
-
+        compose = partial(self.prompts.of_talk, ask, history, server)
         asked = history[-1].content if history else ""
         return await self._run(reply_id, ask, compose, surface, server, question=asked, notes=notes)
-
-    async def _with_members(self, prompt: PromptRecord) -> PromptRecord:
-        """Name everybody whose words a prompt may hold: who wrote its messages, and whom its own answers had read."""
-        behind = await self._store.members_behind_messages(prompt.message_ids)
-        return replace(prompt, member_ids=tuple(dict.fromkeys([*prompt.member_ids, *sorted(behind)])))
-
-    def _system_prompt(self, ask: Ask, server: ServerSettings) -> str:
-        """A server's came through Discord, and what answers the operator's prompts may be learned from."""
-        own = None if ask.provenance is Provenance.OPERATOR else server.system_prompt
-        return own or self._settings.system_prompt
 
     async def carry_on(self, ask: Ask, previous: Reply, surface: Surface, server: ServerSettings) -> Reply | None:
         """Continue where `previous` ended, from its exact tokens, as a reply of its own; None when already done.
@@ -161,18 +131,8 @@ class Responder:
         if reply_id is None:
             return None
 
-        async def compose() -> Composed:
-            if previous.prompt is None or previous.outcome is None:
-                raise PromptTooLong("This reply never started, so there is nothing to continue; ask again instead.")
-            ended = previous.outcome.finish_reason == FinishReason.END
-            ids = self._model.prompts.continuation(
-                previous.prompt.token_ids, previous.outcome.completion_token_ids, ended
-            )
-            reasoning = not ended and text.is_reasoning(previous.outcome.completion)
-            prompt = replace(previous.prompt, token_ids=ids)
-            return Composed(prompt, await self._labels_of(previous, server), reasoning=reasoning)
-
         before = previous.outcome.completion if previous.outcome else ""
+        compose = partial(self.prompts.carried_on, previous, server)
         return await self._run(reply_id, ask, compose, surface, server, before=before)
 
     async def again(self, ask: Ask, previous: Reply, surface: Surface, server: ServerSettings) -> Reply | None:
@@ -184,24 +144,8 @@ class Responder:
         if reply_id is None:
             return None
 
-        async def compose() -> Composed:
-            if previous.prompt is None:
-                raise PromptTooLong("This reply never started, so there is no other version of it to make.")
-            return Composed(previous.prompt, await self._labels_of(previous, server))
-
+        compose = partial(self.prompts.again, previous, server)
         return await self._run(reply_id, ask, compose, surface, server)
-
-    async def _labels_of(self, reply: Reply, server: ServerSettings) -> tuple[str, ...]:
-        """Return the labels of the members in a reply's prompt: a line of the character's own words has none."""
-        if reply.prompt is None or reply.ask.guild_id is None:
-            return ()
-        own = {self._system_prompt(reply.ask, server)}
-        own |= set((await self._store.completions_of_messages(reply.prompt.message_ids)).values())
-        part: Reply | None = reply
-        while part and part.ask.continues_reply_id is not None:
-            part = await self._store.reply(part.ask.continues_reply_id)
-            own |= {part.outcome.completion} if part and part.outcome else set()
-        return labels_in(self._model.tokenizer.decode(reply.prompt.token_ids), own)
 
     def stop(self, reply_id: int) -> bool:
         """Stop a reply on a member's wish; return whether it was under way."""
@@ -256,7 +200,7 @@ class Responder:
         notes: Sequence[str] = (),
     ) -> Reply | None:
         answer = Answer(self._model.tokenizer.encode_text)
-        system = self._system_prompt(ask, server)
+        system = self.prompts.system(ask, server)
         policy = await self._screening.policy(server, self.audience_of(ask.channel_id, server))
         screen = self._screening.answer(policy, system, question=question, before=before)
         running = self._running[reply_id] = _Running(ask, answer, screen)
@@ -309,7 +253,7 @@ class Responder:
         self, reply_id: int, composed: Composed, running: _Running, shown: StreamingMessage, server: ServerSettings
     ) -> None:
         """Generate; again with another seed where the answer begins as another member's, or its adapter is gone."""
-        labels = Labels(self._conversations.character, composed.labels)
+        labels = Labels(self.prompts.character, composed.labels)
         # The template writes the tag itself, or an earlier reply did, so the model will not.
         reasoning = composed.reasoning or self._model.prompts.opens_reasoning(composed.prompt.token_ids)
         for again in range(_TRIES):
@@ -390,10 +334,6 @@ class Responder:
         await keep_end(self._store, reply_id, shown.message_ids, answer.outcome(state), closing=lambda: self._closing)
         if found := to_review(verdict.findings, running.screen.policy.answers):
             await self.review(running.ask, reply_id, said, found)
-
-    async def _with_completions(self, history: Sequence[Message]) -> list[Message]:
-        own = [message.id for message in history if message.is_self]
-        return with_completions(history, await self._store.completions_of_messages(own) if own else {})
 
 
 def _broken(reply_id: int) -> str:

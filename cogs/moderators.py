@@ -235,7 +235,7 @@ class Moderators(
             return
         if name in ("system_prompt", "max_new_tokens"):
             wanted = option.changed(await self.bot.store.server_settings(interaction.guild_id), change)
-            if problem := self.bot.responder.system_prompt_problem(wanted):
+            if problem := self.bot.responder.prompts.problem(wanted):
                 await _say(interaction, f"{name} stays as it was: {problem}; shorten it or lower max_new_tokens.")
                 return
         settings = await self.bot.store.change_server_settings(interaction.guild_id, interaction.user.id, **change)
