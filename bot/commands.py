@@ -96,7 +96,7 @@ def restore(options: argparse.Namespace, settings: Settings) -> int:
 
 async def _restore(backup: Path, database: Path) -> None:
     from bot.backups import restore
-    from bot.privacy.forget import erase_again
+    from bot.privacy.forget import replay
     from bot.privacy.journal import JOURNAL, Journal
     from bot.store import Store
 
@@ -106,13 +106,16 @@ async def _restore(backup: Path, database: Path) -> None:
         print(f"The database that was there is kept as {kept}.")
     journal = Journal(database.parent / JOURNAL)
     async with await Store.open(database) as store:
-        again = await erase_again(store, journal)
+        replayed = await replay(store, journal)
+    again = sum(rows is not None for _, rows in replayed.deletions)
     if again:
         print(f"Deleted from it again what members had deleted since the backup ({again} request{'s' * (again > 1)}).")
-    elif kept is None and not await asyncio.to_thread(journal.path.exists):
+    if replayed.choices:
+        print(f"Brought up to date in it whether members agreed, refused or opted out ({replayed.choices} changed).")
+    if kept is None and not await asyncio.to_thread(journal.path.exists):
         print(
             f"There is no {JOURNAL} in {database.parent}. If it comes from another folder, copy that file from there "
-            "before the next start: it says what members had deleted since the backup."
+            "before the next start: it says what members had deleted, agreed to and refused since the backup."
         )
 
 

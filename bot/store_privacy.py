@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import aiosqlite
 
 from bot.database import Database
+from bot.privacy.journal import RequestKind
 
 if TYPE_CHECKING:
-    from bot.privacy.journal import Deletion
+    from bot.privacy.journal import Request
 
 # Rows that are a member's own: exported, and deleted on request. What hangs on a deleted reply goes with it.
 OWNED = {
@@ -83,23 +84,40 @@ class PrivacyQueries:
         )
         return Consent(*found[0]) if found else Consent()
 
-    async def give_consent(self, member_id: int) -> bool:
+    async def keep_choice(self, request: Request) -> bool:
+        """Keep what a member chose, when they chose it; return False when it was so already."""
+        match request.kind:
+            case RequestKind.GIVE:
+                return await self.give_consent(request.member_id, at=request.requested_at)
+            case RequestKind.WITHDRAW:
+                return await self.withdraw_consent(request.member_id, at=request.requested_at)
+            case RequestKind.OPT_OUT | RequestKind.OPT_IN:
+                out = request.kind is RequestKind.OPT_OUT
+                return await self.opt_out(request.member_id, out, at=request.requested_at)
+            case RequestKind.DELETE:
+                raise AssertionError("a deletion is `erase`'s")
+
+    async def give_consent(self, member_id: int, *, at: float | None = None) -> bool:
         """Return False when it stood already."""
         made = await self._database.write(
             "INSERT INTO consents (member_id, given_at) VALUES (?, ?) ON CONFLICT (member_id) DO UPDATE"
             " SET given_at = excluded.given_at, withdrawn_at = NULL WHERE withdrawn_at IS NOT NULL RETURNING member_id",
-            (member_id, self._clock()),
+            (member_id, self._clock() if at is None else at),
         )
         return bool(made)
 
-    async def withdraw_consent(self, member_id: int) -> bool:
+    async def withdraw_consent(self, member_id: int, *, at: float | None = None) -> bool:
         """Refuse from now on, also where no consent is needed; return False when it was refused already."""
         made = await self._database.write(
             "INSERT INTO consents (member_id, withdrawn_at) VALUES (?, ?) ON CONFLICT (member_id) DO UPDATE"
             " SET withdrawn_at = excluded.withdrawn_at WHERE withdrawn_at IS NULL RETURNING member_id",
-            (member_id, self._clock()),
+            (member_id, self._clock() if at is None else at),
         )
         return bool(made)
+
+    async def refusing(self) -> frozenset[int]:
+        """Return who may teach nowhere: who refused, withdrew or opted out."""
+        return frozenset(int(row[0]) for row in await self._database.read("SELECT member_id FROM refusing"))
 
     async def coverage(self) -> Coverage:
         found = await self._database.read(
@@ -121,7 +139,7 @@ class PrivacyQueries:
             self._opted_out = frozenset(int(member_id) for (member_id,) in found)
         return self._opted_out
 
-    async def opt_out(self, member_id: int, out: bool) -> bool:
+    async def opt_out(self, member_id: int, out: bool, *, at: float | None = None) -> bool:
         """Have nothing of a member read or kept from now on, or end that; return False when it was so already."""
         sql = (
             "INSERT INTO optouts (member_id, opted_out_at) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING member_id"
@@ -129,7 +147,7 @@ class PrivacyQueries:
             else "DELETE FROM optouts WHERE member_id = ? AND ? IS NOT NULL RETURNING member_id"
         )
         try:
-            return bool(await self._database.write(sql, (member_id, self._clock())))
+            return bool(await self._database.write(sql, (member_id, self._clock() if at is None else at)))
         finally:
             self._opted_out = None  # cancelled at the commit, it may or may not have happened
 
@@ -154,7 +172,7 @@ class PrivacyQueries:
 
     # ------------------------------------------------------------------ deletion
 
-    async def erase(self, deletion: Deletion) -> dict[str, int] | None:
+    async def erase(self, deletion: Request) -> dict[str, int] | None:
         """Delete a member's rows and their words in others' prompts, in one transaction; return the counts by table.
 
         None: this deletion's rows are gone already. What is left to do is in `unfinished_deletions` until
@@ -170,11 +188,11 @@ class PrivacyQueries:
         await self._database.empty_log()
         return gone
 
-    async def unfinished_deletions(self, journal: Iterable[Deletion]) -> list[Deletion]:
-        """Return those of the journal that this database hasn't finished; after a restore, all since the backup."""
+    async def unfinished_deletions(self, journal: Iterable[Request]) -> list[Request]:
+        """Return the journal's deletions that this database hasn't finished; after a restore, all since the backup."""
         found = await self._database.read("SELECT id FROM deletions WHERE finished_at IS NOT NULL")
         finished = {row[0] for row in found}
-        return [deletion for deletion in journal if deletion.id not in finished]
+        return [asked for asked in journal if asked.kind is RequestKind.DELETE and asked.id not in finished]
 
     async def finish_deletion(self, deletion_id: str) -> None:
         await self._database.write("UPDATE deletions SET finished_at = ? WHERE id = ?", (self._clock(), deletion_id))

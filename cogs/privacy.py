@@ -33,7 +33,6 @@ _COLOUR = discord.Colour.from_rgb(122, 92, 214)
 _LARGEST_FILE = 8 * 2**20  # bytes; every server takes that
 GIVEN = "Thank you: from now on your ratings may teach me, and your words where that is allowed. /privacy has the rest."
 STANDS = "You agreed already; /consent withdraw takes it back."
-REFUSED = "You had refused already; nothing of yours teaches me."
 PROMPT = (
     "Every night I learn from reactions to my replies. Yours count for that only if you agree, and you can take it "
     "back at any time: then what I learned from you is removed. /privacy says what I read and keep."
@@ -77,7 +76,7 @@ class Privacy(commands.Cog):
     async def give_consent(self, interaction: discord.Interaction[Any]) -> None:
         """Keep a member's consent, however it came."""
         await interaction.response.defer(ephemeral=True)
-        given = await self.bot.store.give_consent(interaction.user.id)
+        given = await self._forget.give_consent(interaction.user.id)
         await tell(interaction, GIVEN if given else STANDS)
 
     @consent.command(description="Teach me nothing any more; what I learned from you is removed")
@@ -87,10 +86,7 @@ class Privacy(commands.Cog):
     async def withdraw_consent(self, interaction: discord.Interaction[Any]) -> None:
         """Take a member's consent back, and out of what was learned."""
         await interaction.response.defer(ephemeral=True)
-        if not await self.bot.store.withdraw_consent(interaction.user.id):
-            await tell(interaction, REFUSED)
-            return
-        receipt = await self._forget.unlearn(interaction.user.id)
+        receipt = await self._forget.withdraw_consent(interaction.user.id)
         await tell(interaction, f"You teach me nothing from now on.\n{receipt_text(receipt)}")
 
     @consent.command(description="Show whether you agreed")
@@ -142,26 +138,19 @@ class Privacy(commands.Cog):
 
     @mydata.command(description="Have me read, answer and keep nothing of yours from now on")
     async def optout(self, interaction: Interaction) -> None:
-        await self._opt(interaction, True)
+        await interaction.response.defer(ephemeral=True)
+        receipt = await self._forget.opt_out(interaction.user.id)
+        told = (
+            "From now on I read, answer and keep nothing of yours. What I already hold stays until you use /mydata "
+            f"delete, but teaches me nothing.\n{receipt_text(receipt)}"
+        )
+        await tell(interaction, told)
 
     @mydata.command(description="Let me read and answer you again")
     async def optin(self, interaction: Interaction) -> None:
-        await self._opt(interaction, False)
-
-    async def _opt(self, interaction: Interaction, out: bool) -> None:
         await interaction.response.defer(ephemeral=True)
-        changed = await self.bot.store.opt_out(interaction.user.id, out)
-        if not out:
-            told = "I read and answer you again." if changed else "You hadn't opted out."
-        elif not changed:
-            told = "You opted out already; I read, answer and keep nothing of yours."
-        else:
-            receipt = await self._forget.unlearn(interaction.user.id)
-            told = (
-                "From now on I read, answer and keep nothing of yours. What I already hold stays until you use /mydata "
-                f"delete, but teaches me nothing.\n{receipt_text(receipt)}"
-            )
-        await tell(interaction, told)
+        changed = await self._forget.opt_in(interaction.user.id)
+        await tell(interaction, "I read and answer you again." if changed else "You hadn't opted out.")
 
     async def _delete(self, interaction: discord.Interaction[Any]) -> str:
         """Delete what is held of who confirmed it, and answer with the receipt."""

@@ -91,7 +91,7 @@ class World(LiveWorld):
         if self.nightly is None:
             return None
         unused: Any = None
-        forget: Any = self.forget(self.store) if self.forget else FakeForget()
+        forget: Any = (self.forget or FakeForget().on)(self.store)
         return Learning(self.nightly, unused, forget, unused)
 
     @property

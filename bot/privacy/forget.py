@@ -1,6 +1,6 @@
-"""Forgetting a member: their rows, their words in others' prompts, the nights that read them, the adapters of these.
+"""What members ask for, done: consent, opting out, and forgetting: rows, words in others' prompts, nights, adapters.
 
-Owns the order, by which a deletion that was acknowledged is finished whenever the process is killed: the journal first,
+Owns the order, by which a request that was acknowledged is finished whenever the process is killed: the journal first,
 then the database, then files and adapters, each step good to be done twice. A night's folder says in members.json whose
 data it holds; one that doesn't say is taken to hold everybody's.
 """
@@ -11,18 +11,19 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.database import explained
+from bot.privacy.journal import RequestKind
 from bot.privacy.members import members_of
 from models.learning.files import sync_folder
 
 if TYPE_CHECKING:
     from bot.nightly import Nightly
-    from bot.privacy.journal import Deletion, Journal
+    from bot.privacy.journal import Journal, Request
     from bot.promotion import Promotion
     from bot.store import Store
 
@@ -41,6 +42,15 @@ class Receipt:
     serving: str | None = None  # what answers now; None is the base
     changed: bool = False  # what answers was changed for it
     failures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What of the journal a database had still to do: its unfinished deletions with the rows that went (None: gone
+    already), and how many of members' choices weren't as they had left them."""
+
+    deletions: tuple[tuple[Request, dict[str, int] | None], ...]
+    choices: int
 
 
 class Forget:
@@ -62,51 +72,85 @@ class Forget:
         self._promotion = promotion
         self._nights = nights
         self._clock = clock
+        self._rows = asyncio.Lock()  # the database changes in the journal's order
         self._alone = asyncio.Lock()
+
+    async def give_consent(self, member_id: int) -> bool:
+        """Have a member's ratings teach; return False when they had agreed already. Raises StoreError as `delete`."""
+        return await self._choose(member_id, RequestKind.GIVE)
+
+    async def withdraw_consent(self, member_id: int) -> Receipt:
+        """Have a member teach nothing, and take out what was learned from them; their rows stay.
+
+        Good to be asked again: what couldn't be removed yet is tried again. Raises StoreError as `delete`.
+        """
+        await self._choose(member_id, RequestKind.WITHDRAW)
+        return await self._unlearn({member_id})
+
+    async def opt_out(self, member_id: int) -> Receipt:
+        """Have nothing of a member read, kept or learned, as `withdraw_consent` does."""
+        await self._choose(member_id, RequestKind.OPT_OUT)
+        return await self._unlearn({member_id})
+
+    async def opt_in(self, member_id: int) -> bool:
+        """Return False when the member hadn't opted out. Raises StoreError as `delete`."""
+        return await self._choose(member_id, RequestKind.OPT_IN)
 
     async def delete(self, member_id: int) -> Receipt:
         """Forget a member. Once this has begun it will be finished, at the next start at the latest.
 
         Raises StoreError: the request couldn't be written down, and nothing has happened, or it is finished later.
         """
-        with explained(self._journal.path):
-            deletion = await asyncio.to_thread(self._journal.add, member_id, now=self._clock())
-        return await self._finish(deletion)
-
-    async def unlearn(self, member_id: int) -> Receipt:
-        """Take a member's data out of what was learned, after their consent is withdrawn; their rows stay."""
-        async with self._alone:
-            return await self._unlearn(member_id, None)
+        async with self._rows:
+            deletion = await self._note(member_id, RequestKind.DELETE)
+            rows = await self._store.erase(deletion)
+        return await self._finish(deletion, rows)
 
     async def finish_all(self) -> list[Receipt]:
         """Finish what the last process left, and what a restored database has forgotten.
 
-        Call once at the start, before anything is read or served. Raises StoreError, ModelError.
+        A withdrawal is finished when no night holds data of who stands as refusing. Call once at the start, before
+        anything is read or served. Raises StoreError, ModelError.
         """
-        return [await self._finish(deletion) for deletion in await _left(self._store, self._journal)]
+        async with self._rows:
+            replayed = await replay(self._store, self._journal)
+        receipts = [await self._finish(deletion, rows) for deletion, rows in replayed.deletions]
+        if refusing := await self._store.refusing():
+            receipt = await self._unlearn(refusing)
+            if receipt.nights or receipt.adapters or receipt.failures:
+                log.info("withdrawals: %d nights, %d adapters", len(receipt.nights), len(receipt.adapters))
+                receipts.append(receipt)
+        return receipts
 
-    async def _finish(self, deletion: Deletion) -> Receipt:
+    async def _choose(self, member_id: int, kind: RequestKind) -> bool:
+        async with self._rows:
+            return await self._store.keep_choice(await self._note(member_id, kind))
+
+    async def _note(self, member_id: int, kind: RequestKind) -> Request:
+        with explained(self._journal.path):
+            return await asyncio.to_thread(self._journal.add, member_id, kind, now=self._clock())
+
+    async def _finish(self, deletion: Request, rows: dict[str, int] | None) -> Receipt:
+        receipt = await self._unlearn({deletion.member_id}, rows)
+        if not receipt.failures:
+            await self._store.finish_deletion(deletion.id)
+        log.info("deletion %s: %d nights, %d adapters", deletion.id, len(receipt.nights), len(receipt.adapters))
+        return receipt
+
+    async def _unlearn(self, members: Set[int], rows: dict[str, int] | None = None) -> Receipt:
         async with self._alone:
-            rows = await self._store.erase(deletion)
-            receipt = await self._unlearn(deletion.member_id, rows)
-            if not receipt.failures:
-                await self._store.finish_deletion(deletion.id)
-            log.info("deletion %s: %d nights, %d adapters", deletion.id, len(receipt.nights), len(receipt.adapters))
-            return receipt
+            nights = await asyncio.to_thread(self._holding, members)
+            await self._nightly.abandon(nights)
+            gone = await self._promotion.retire(lambda night: night in nights or not self._says_whose(night))
+            removed, failures = await asyncio.to_thread(self._remove, nights)
+            if gone.adapters:
+                await self._nightly.repeat()
+            return Receipt(rows, tuple(removed), gone.adapters, gone.serving, gone.changed, (*gone.failures, *failures))
 
-    async def _unlearn(self, member_id: int, rows: dict[str, int] | None) -> Receipt:
-        nights = await asyncio.to_thread(self._holding, member_id)
-        await self._nightly.abandon(nights)
-        gone = await self._promotion.retire(lambda night: night in nights or not self._says_whose(night))
-        removed, failures = await asyncio.to_thread(self._remove, nights)
-        if gone.adapters:
-            await self._nightly.repeat()
-        return Receipt(rows, tuple(removed), gone.adapters, gone.serving, gone.changed, (*gone.failures, *failures))
-
-    def _holding(self, member_id: int) -> set[str]:
+    def _holding(self, members: Set[int]) -> set[str]:
         found = self._nights.iterdir() if self._nights.is_dir() else ()
         folders = [path for path in found if path.is_dir() and not path.name.startswith(".")]
-        return {path.name for path in folders if (ids := members_of(path)) is None or member_id in ids}
+        return {path.name for path in folders if (ids := members_of(path)) is None or not ids.isdisjoint(members)}
 
     def _says_whose(self, night: str) -> bool:
         return members_of(self._nights / Path(night).name) is not None
@@ -132,16 +176,18 @@ class Forget:
         return removed, failures
 
 
-async def erase_again(store: Store, journal: Journal) -> int:
-    """Delete the rows that a restored database brought back, and return of how many requests; the start does the rest.
+async def replay(store: Store, journal: Journal) -> Replayed:
+    """Do to a database, in the order in which members asked, what it hasn't done or has forgotten of the journal.
 
-    Raises StoreError.
+    Rows alone: nights and adapters are the start's. Raises StoreError.
     """
-    erased = [await store.erase(deletion) for deletion in await _left(store, journal)]
-    return sum(rows is not None for rows in erased)
-
-
-async def _left(store: Store, journal: Journal) -> list[Deletion]:
     with explained(journal.path):
         requests = await asyncio.to_thread(journal.read)
-    return await store.unfinished_deletions(requests)
+    left = {deletion.id for deletion in await store.unfinished_deletions(requests)}
+    deletions, choices = [], 0
+    for request in requests:
+        if request.kind is not RequestKind.DELETE:
+            choices += await store.keep_choice(request)
+        elif request.id in left:
+            deletions.append((request, await store.erase(request)))
+    return Replayed(tuple(deletions), choices)

@@ -1,29 +1,54 @@
-"""The journal of deletions: one line a request, in a file of its own, since a restored database has forgotten them.
+"""The journal of what members asked for: one line a request, in a file of its own, since a restored database forgot it.
 
-Owns that a request which was acknowledged is never lost. What a deletion does is `bot.privacy.forget`'s.
+Owns that a request which was acknowledged is never lost, and that of a member's choices only the last is kept. What a
+request does is `bot.privacy.forget`'s.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 
-from models.learning.files import sync_folder
+from models.learning.files import write_bytes
 
 JOURNAL = "deletions.jsonl"  # beside the database
 
 
+class RequestKind(StrEnum):
+    DELETE = "delete"
+    GIVE = "give"  # consent
+    WITHDRAW = "withdraw"
+    OPT_OUT = "optout"
+    OPT_IN = "optin"
+
+
+_CONSENT = frozenset({RequestKind.GIVE, RequestKind.WITHDRAW})
+_OPTING = frozenset({RequestKind.OPT_OUT, RequestKind.OPT_IN})
+_REPLACES = {  # a deletion ends a consent, and leaves an opt-out
+    RequestKind.DELETE: _CONSENT,
+    RequestKind.GIVE: _CONSENT,
+    RequestKind.WITHDRAW: _CONSENT,
+    RequestKind.OPT_OUT: _OPTING,
+    RequestKind.OPT_IN: _OPTING,
+}
+
+
 @dataclass(frozen=True, slots=True)
-class Deletion:
-    """A member's request; `id` is random, `requested_at` in seconds since the epoch."""
+class Request:
+    """What a member asked for; `id` is random, `requested_at` in seconds since the epoch."""
 
     id: str
     member_id: int
     requested_at: float
+    kind: RequestKind = RequestKind.DELETE  # the only kind that had lines before there were others
+
+    def replaces(self, earlier: Request) -> bool:
+        """Return whether an earlier request says nothing any more."""
+        return earlier.member_id == self.member_id and earlier.kind in _REPLACES[self.kind]
 
 
 class Journal:
@@ -32,29 +57,32 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def add(self, member_id: int, *, now: float) -> Deletion:
-        """Write a request down; on return it survives a loss of power. Raises OSError."""
-        deletion = Deletion(secrets.token_hex(8), member_id, now)
-        made = not self.path.exists()
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            # What a kill tore off ends here, and is a line of its own that says nothing.
-            os.write(descriptor, f"\n{json.dumps(asdict(deletion))}\n".encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if made:
-            sync_folder(self.path.parent)
-        return deletion
+    def add(self, member_id: int, kind: RequestKind = RequestKind.DELETE, *, now: float) -> Request:
+        """Write a request down, in the place of what it replaces; on return it survives a loss of power.
 
-    def read(self) -> list[Deletion]:
-        """Return every request, the oldest first; a line that was torn off was never acknowledged. Raises OSError."""
-        found = []
+        Raises OSError, and the journal is as it was.
+        """
+        request = Request(secrets.token_hex(8), member_id, now, kind)
+        kept = [line for line in self._lines() if (known := _read(line)) is None or not request.replaces(known)]
+        write_bytes(self.path, "".join(f"{line}\n" for line in (*kept, json.dumps(asdict(request)))).encode())
+        return request
+
+    def read(self) -> list[Request]:
+        """Return every request that counts, the oldest first; a line that was torn off was never acknowledged.
+
+        Raises OSError.
+        """
+        return [request for line in self._lines() if (request := _read(line)) is not None]
+
+    def _lines(self) -> list[str]:
         try:
-            lines = self.path.read_text("utf-8", errors="replace").splitlines()
+            return [line for line in self.path.read_text("utf-8", errors="replace").splitlines() if line]
         except FileNotFoundError:
             return []
-        for line in lines:
-            with contextlib.suppress(ValueError, TypeError):
-                found.append(Deletion(**json.loads(line)))
-        return found
+
+
+def _read(line: str) -> Request | None:
+    with contextlib.suppress(ValueError, TypeError):
+        request = Request(**json.loads(line))
+        return Request(request.id, request.member_id, request.requested_at, RequestKind(request.kind))
+    return None

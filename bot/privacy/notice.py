@@ -50,7 +50,7 @@ def privacy_text(settings: Settings, *, model: str) -> str:
             "asked today. Moderators' changes, reports to them, and messages and answers that a server's filter hid or "
             f"reported to them are kept for {_days(settings.retention_days_audit)}. Whether you agreed, opted out, or "
             "are muted or banned from rating stays until that changes. Backups are for whoever runs me to delete; when "
-            "one is put back, what was deleted since is deleted from it again.",
+            "one is put back, what was deleted since is deleted from it again, and what you chose since holds.",
             f"**What I learn from:** {GRANTED if settings.discord_training_permission else LOCKED} {_ROOM} Ratings are "
             "also counted, to choose between versions of me; such counts name nobody.",
             "**What you can do:**\n"

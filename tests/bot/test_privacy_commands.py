@@ -13,7 +13,7 @@ import pytest
 
 from bot import backups
 from bot.__main__ import main
-from bot.privacy.journal import JOURNAL
+from bot.privacy.journal import JOURNAL, Journal, RequestKind
 from bot.privacy.members import note_members
 from bot.settings import Settings
 from bot.store import Store
@@ -173,6 +173,23 @@ def test_restore_deletes_again_at_once_what_was_deleted_since(folder: Path, caps
     assert main(["backup", "later.sqlite3"]) == 0
     assert main(["restore", "later.sqlite3"]) == 0
     assert "again" not in capsys.readouterr().out, "that backup never had it"
+
+
+def test_restore_brings_back_no_consent_that_was_withdrawn_since(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def consent(*, given: bool = False) -> bool:
+        async with await Store.open(Settings().database) as store:
+            if given:
+                await store.give_consent(MEI)
+            return (await store.consent(MEI)).given
+
+    assert asyncio.run(consent(given=True))
+    assert main(["backup", "saved.sqlite3"]) == 0
+    Journal(folder / "data" / JOURNAL).add(MEI, RequestKind.WITHDRAW, now=1.0)
+    assert main(["restore", "saved.sqlite3"]) == 0
+    assert "whether members agreed, refused or opted out (1 changed)." in capsys.readouterr().out
+    assert not asyncio.run(consent())
 
 
 def test_restore_into_another_folder_asks_for_the_list_of_deletions(

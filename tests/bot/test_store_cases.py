@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.collect import collect
-from bot.privacy.journal import Deletion
+from bot.privacy.journal import Request
 from bot.privacy.retention import Retention
 from bot.records import Case, CaseSource, Decision, Preference
 from bot.settings import Settings
@@ -173,14 +173,14 @@ async def test_forgotten_member_leaves_no_case_of_theirs_and_stays_muted(store: 
     decided = await a_case(store, by=LIN)
     await store.decide(decided, Decision.DISMISS, BOB)
     await store.mute(GUILD, BOB, MODERATOR, None)
-    await store.erase(Deletion("d1", BOB, 1.0))
+    await store.erase(Request("d1", BOB, 1.0))
     assert await store.case(about_bob) is None
     left = await store.case(case.id)
     assert left is not None and (left.report_count, left.reports) == (1, ())
     closed = await store.case(decided.id)
     assert closed is not None and closed.decision is Decision.DISMISS and closed.decided_by == 0
     assert await store.is_muted(GUILD, BOB)
-    await store.erase(Deletion("d2", ASKER, 2.0))
+    await store.erase(Request("d2", ASKER, 2.0))
     assert await store.case(case.id) is None, "what is said of a reply goes with the reply"
 
 

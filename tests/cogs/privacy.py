@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from bot.privacy.forget import Receipt
+from bot.store import Store
 
 
 class FakeForget:
-    """Answers with `receipt` and notes whom it was asked to forget or to unlearn."""
+    """Keeps members' choices in a store, answers with `receipt`, and notes whom it was asked to forget and unlearn."""
+
+    store: Store
 
     def __init__(self, receipt: Receipt | None = None) -> None:
         self.receipt = receipt or Receipt()
         self.deleted: list[int] = []
         self.unlearned: list[int] = []
 
-    async def delete(self, member_id: int) -> Receipt:
-        self.deleted.append(member_id)
+    def on(self, store: Store) -> Self:
+        self.store = store
+        return self
+
+    async def give_consent(self, member_id: int) -> bool:
+        return await self.store.give_consent(member_id)
+
+    async def withdraw_consent(self, member_id: int) -> Receipt:
+        await self.store.withdraw_consent(member_id)
+        self.unlearned.append(member_id)
         return self.receipt
 
-    async def unlearn(self, member_id: int) -> Receipt:
+    async def opt_out(self, member_id: int) -> Receipt:
+        await self.store.opt_out(member_id, True)
         self.unlearned.append(member_id)
+        return self.receipt
+
+    async def opt_in(self, member_id: int) -> bool:
+        return await self.store.opt_out(member_id, False)
+
+    async def delete(self, member_id: int) -> Receipt:
+        self.deleted.append(member_id)
         return self.receipt

@@ -27,7 +27,7 @@ def forget() -> FakeForget:
 
 @pytest.fixture
 async def world(tmp_path: Path, forget: FakeForget) -> AsyncIterator[World]:
-    async with live_world(tmp_path, nightly=FakeNightly(tmp_path), forget=lambda _: forget) as world:
+    async with live_world(tmp_path, nightly=FakeNightly(tmp_path), forget=forget.on) as world:
         yield world
 
 
@@ -89,7 +89,7 @@ async def test_privacy_follows_the_settings(tmp_path: Path, forget: FakeForget) 
         retention_days_audit=1,
         privacy_contact="privacy@example.org",
     )
-    async with live_world(tmp_path, settings=settings, nightly=FakeNightly(tmp_path), forget=lambda _: forget) as world:
+    async with live_world(tmp_path, settings=settings, nightly=FakeNightly(tmp_path), forget=forget.on) as world:
         told = embed_of(await answer(world, "privacy")).description or ""
     for promise in ("states that Discord gave permission", "as long as I run", "1 day", "privacy@example.org"):
         assert promise in told
@@ -109,7 +109,6 @@ async def test_consent_is_given_shown_and_withdrawn(world: World, forget: FakeFo
     told = (await answer(world, "consent withdraw")).content
     assert "teach me nothing from now on" in told and "1 version of me" in told
     assert forget.unlearned == [world.alice.id]
-    assert "refused already" in (await answer(world, "consent withdraw")).content
     assert "took your consent back" in (await answer(world, "consent status")).content
 
 
@@ -184,7 +183,6 @@ async def test_deletion_can_be_thought_over(world: World, forget: FakeForget) ->
 async def test_who_opted_out_is_neither_read_answered_nor_counted(world: World, forget: FakeForget) -> None:
     reply = await a_reply(world)
     assert "read, answer and keep nothing" in (await answer(world, "mydata optout", by=world.bob)).content
-    assert "opted out already" in (await answer(world, "mydata optout", by=world.bob)).content
     assert forget.unlearned == [world.bob.id]
     await world.react(world.bob, reply, "👍")
     await world.ask(world.bob, "general", "SECRET plans, answer me")

@@ -12,7 +12,7 @@ import pytest
 
 from bot.case_ui import LOCKED, UNKNOWN_CASE
 from bot.cases import REPORTS_AN_HOUR
-from bot.privacy.journal import Deletion
+from bot.privacy.journal import Request
 from bot.records import CaseSource, Decision
 from cogs.reports import MENU, THANKS, TOO_MANY
 from tests.cogs.commands import audit, embed_of, fields, run, words
@@ -212,7 +212,7 @@ async def test_lock_button_locks_and_leaves_the_case_open(world: World) -> None:
 async def test_case_of_a_forgotten_member_is_taken_off_its_card(world: World) -> None:
     world.engine.says = "SECRET of alice"
     shown = await a_case(world)
-    await world.store.erase(Deletion("d1", world.alice.id, 1.0))
+    await world.store.erase(Request("d1", world.alice.id, 1.0))
     assert await decide(world, shown, "dismiss") == UNKNOWN_CASE
     embed = embed_of(shown)
     assert embed.title == "This case is gone" and "SECRET" not in str(embed.to_dict())

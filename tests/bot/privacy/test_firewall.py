@@ -149,7 +149,7 @@ async def test_discords_direct_messages_are_no_terminal(store: Store) -> None:
 
 
 def test_only_the_collector_asks_what_may_be_learned_and_only_a_night_freezes_it() -> None:
-    """Each of the three steps has one caller."""
+    """Whoever calls one of the three steps is known: what is gathered is frozen, compared or waited for by nights."""
     callers: dict[str, set[str]] = {"learnable": set(), "collect": set(), "write_snapshot": set()}
     for room in ("bot", "cogs", "models"):
         for path in (ROOT / room).rglob("*.py"):
@@ -160,7 +160,7 @@ def test_only_the_collector_asks_what_may_be_learned_and_only_a_night_freezes_it
                         callers[name].add(path.relative_to(ROOT).as_posix())
     assert callers == {
         "learnable": {"bot/collect.py"},
-        "collect": {"bot/night_work.py"},
+        "collect": {"bot/night_ground.py", "bot/night_ratings.py", "bot/night_work.py"},
         "write_snapshot": {"bot/night_work.py"},
     }
 

@@ -13,11 +13,12 @@ from bot.backups import restore
 from bot.errors import StoreBusy
 from bot.learning_records import Cause, Night, NightOutcome
 from bot.privacy.forget import Forget
-from bot.privacy.journal import JOURNAL, Journal
+from bot.privacy.journal import JOURNAL, Journal, RequestKind
 from bot.privacy.members import MEMBERS, members_of
 from bot.privacy.retention import Pruned, Retention
 from bot.records import Provenance
 from bot.settings import Settings
+from bot.store_privacy import Consent
 from models.manifest import MANIFEST
 from tests.bot.learning import ended_reply, vote
 from tests.bot.nights import House, house
@@ -160,12 +161,12 @@ async def test_night_under_way_is_ended_and_leaves_nothing(tmp_path: Path) -> No
 
 async def test_withdrawn_consent_unlearns_and_keeps_the_rows(h: House) -> None:
     night = await night_of(h, MEI)
-    await h.store.withdraw_consent(MEI)
-    receipt = await forgetter(h).unlearn(MEI)
+    receipt = await forgetter(h).withdraw_consent(MEI)
     assert (receipt.rows, receipt.adapters) == (None, (night.adapter,))
     assert h.promotion.serving.adapter is None
     assert (await h.store.held(MEI))["ratings"]
-    assert Journal(h.folder / JOURNAL).read() == []
+    assert (await h.store.consent(MEI)).withdrawn_at == h.clock.now
+    assert [asked.kind for asked in Journal(h.folder / JOURNAL).read()] == [RequestKind.WITHDRAW]
 
 
 # ---------------------------------------------------------------------- kills and restores
@@ -206,6 +207,52 @@ async def test_restored_backup_is_purged_of_what_was_deleted_since(tmp_path: Pat
         assert (await h.store.held(MEI))["ratings"], "the backup had it"
         assert len(await forgetter(h).finish_all()) == 1
         assert not (await h.store.held(MEI))["ratings"]
+
+
+async def test_restored_backup_undoes_no_choice_that_was_made_since(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        forget = forgetter(h)
+        await forget.give_consent(MEI)
+        await forget.withdraw_consent(LIN)
+        await forget.opt_out(SAM)
+        await h.store.backup(tmp_path / "backup.sqlite3")
+        h.clock.now += 60
+        await forget.withdraw_consent(MEI)
+        await forget.opt_out(MEI)
+        await forget.give_consent(LIN)
+        await forget.opt_in(SAM)
+        night = await night_of(h, LIN)
+    await restore(tmp_path / "backup.sqlite3", tmp_path / "encore.sqlite3")
+    async with house(tmp_path) as h:
+        assert (await h.store.consent(MEI)).given and await h.store.opted_out() == {SAM}, "the backup says so"
+        assert await forgetter(h).finish_all() == []
+        assert (await h.store.consent(MEI)).withdrawn_at == h.clock.now + 60
+        assert (await h.store.consent(LIN)).given and await h.store.opted_out() == {MEI}
+        assert h.promotion.serving.adapter == night.adapter, "who it learned from agrees"
+
+
+async def test_deletion_ends_the_choice_that_a_backup_has(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        forget = forgetter(h)
+        await forget.give_consent(MEI)
+        await h.store.backup(tmp_path / "backup.sqlite3")
+        await forget.withdraw_consent(MEI)
+        await forget.delete(MEI)
+    await restore(tmp_path / "backup.sqlite3", tmp_path / "encore.sqlite3")
+    async with house(tmp_path) as h:
+        await forgetter(h).finish_all()
+        assert await h.store.consent(MEI) == Consent()
+
+
+async def test_start_takes_away_what_was_learned_of_who_stands_as_refusing(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        clean, stale = await night_of(h, SAM), await night_of(h, MEI)
+        await h.store.withdraw_consent(MEI)  # as a restored backup says, of before anything was written down
+    async with house(tmp_path) as h:
+        [receipt] = await forgetter(h).finish_all()
+        assert (receipt.nights, receipt.adapters) == ((stale.id,), (stale.adapter,))
+        assert h.promotion.serving.adapter == clean.adapter and h.adapters.names() == (clean.adapter,)
+        assert await forgetter(h).finish_all() == []
 
 
 async def test_request_is_written_down_even_when_the_store_is_locked(h: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ a training file, and no adapter that learned from it is there to be served."""
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +18,14 @@ from bot.backups import restore
 from bot.learning_records import Cause
 from bot.night_job import JobEnd
 from bot.privacy.forget import Forget
-from bot.privacy.journal import JOURNAL, Journal
+from bot.privacy.journal import JOURNAL, Journal, RequestKind
 from bot.privacy.members import members_of
 from bot.records import Provenance
 from models.learning.snapshot import read_snapshot
 from tests.bot import fake_night
 from tests.bot.learning import ended_reply, vote
 from tests.bot.nights import House, house
-from tests.bot.stores import PROMPT
+from tests.bot.stores import PROMPT, folder_in_memory
 
 MEMBERS, BOT = [301, 302, 303], 999
 members = st.sampled_from(MEMBERS)
@@ -46,12 +45,13 @@ class Policy(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.stack = ExitStack()
-        self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+        self.folder = Path(self.stack.enter_context(folder_in_memory()))
         self.stack.enter_context(patch("bot.night_work.run_job", run_job))
         self.h: House
         self.opened = AsyncExitStack()
         self.consenting: set[int] = set()
         self.refusing: set[int] = set()
+        self.opted_out: set[int] = set()
         self.deleted_replies: set[int] = set()
         self.deleted_votes: set[tuple[int, int]] = set()
         self.replies: dict[int, tuple[Provenance, int]] = {}
@@ -86,12 +86,14 @@ class Policy(RuleBasedStateMachine):
     def talk(self, author: int, provenance: Provenance, raters: set[int]) -> None:
         self.h.clock.now += 1
         author = BOT if provenance is Provenance.OPERATOR else author
+        if author in self.opted_out:  # it is answered nothing
+            return
         prompt = replace(PROMPT, member_ids=(author,))
         reply = self.do(ended_reply(self.h.store, provenance=provenance, author_id=author, prompt=prompt))
         self.replies[reply] = (provenance, author)
         self.deleted_replies.discard(reply)  # after a restore an id may be given out again
         self.deleted_votes = {pair for pair in self.deleted_votes if pair[0] != reply}
-        for rater in raters:
+        for rater in raters - self.opted_out:
             self.do(vote(self.h.store, reply, rater))
             self.votes.add((reply, rater))
 
@@ -100,22 +102,33 @@ class Policy(RuleBasedStateMachine):
     def rate(self, number: int, rater: int) -> None:
         reply = sorted(self.replies)[number % len(self.replies)]
         self.h.clock.now += 1
+        if rater in self.opted_out:
+            return
         self.do(vote(self.h.store, reply, rater))
         self.votes.add((reply, rater))
         self.deleted_votes.discard((reply, rater))
 
     @rule(member=members)
     def agree(self, member: int) -> None:
-        self.do(self.h.store.give_consent(member))
+        self.do(self.forget.give_consent(member))
         self.consenting.add(member)
         self.refusing.discard(member)
 
     @rule(member=members)
     def withdraw(self, member: int) -> None:
-        self.do(self.h.store.withdraw_consent(member))
-        self.do(self.forget.unlearn(member))
+        self.do(self.forget.withdraw_consent(member))
         self.consenting.discard(member)
         self.refusing.add(member)
+
+    @rule(member=members)
+    def opt_out(self, member: int) -> None:
+        self.do(self.forget.opt_out(member))
+        self.opted_out.add(member)
+
+    @rule(member=members)
+    def opt_in(self, member: int) -> None:
+        self.do(self.forget.opt_in(member))
+        self.opted_out.discard(member)
 
     @rule(member=members)
     def delete(self, member: int) -> None:
@@ -142,11 +155,9 @@ class Policy(RuleBasedStateMachine):
     def back_up(self) -> None:
         self.do(self.h.store.backup(self.folder / "backup.sqlite3", overwrite=True))
         self.backup = {
-            "consenting": set(self.consenting),
-            "refusing": set(self.refusing),
             "replies": dict(self.replies),
             "votes": set(self.votes),
-            "journal": len(Journal(self.folder / JOURNAL).read()),
+            "deletions": len(self._deletions()),
         }
 
     @precondition(lambda self: self.backup)
@@ -155,14 +166,14 @@ class Policy(RuleBasedStateMachine):
         assert self.backup is not None
         self.do(self.opened.aclose())
         self.do(restore(self.folder / "backup.sqlite3", self.folder / "encore.sqlite3"))
-        since = Journal(self.folder / JOURNAL).read()[self.backup["journal"] :]
-        self.consenting, self.refusing = set(self.backup["consenting"]), set(self.backup["refusing"])
         self.replies, self.votes = dict(self.backup["replies"]), set(self.backup["votes"])
-        for deletion in since:
-            self._forget(deletion.member_id)
-            self.consenting.discard(deletion.member_id)
-            self.refusing.discard(deletion.member_id)
+        for member in self._deletions()[self.backup["deletions"] :]:
+            self._forget(member)
         self.start()
+
+    def _deletions(self) -> list[int]:
+        requests = Journal(self.folder / JOURNAL).read()
+        return [asked.member_id for asked in requests if asked.kind is RequestKind.DELETE]
 
     @precondition(lambda self: self.replies)
     @rule(member=members)
@@ -172,12 +183,28 @@ class Policy(RuleBasedStateMachine):
         self.put_back()
         self.night()
 
+    @precondition(lambda self: self.replies)
+    @rule(member=members, choose=st.sampled_from(["withdraw", "opt_out"]))
+    def refuse_what_a_backup_brings_back(self, member: int, choose: str) -> None:
+        self.agree(member)
+        self.opt_in(member)
+        self.back_up()
+        getattr(self, choose)(member)
+        self.put_back()
+        self.night()
+
     @rule()
     def restart(self) -> None:
         self.do(self.opened.aclose())
         self.start()
 
     # ------------------------------------------------------------------ what must hold
+
+    @invariant()
+    def choices_stand(self) -> None:
+        if hasattr(self, "h"):
+            assert self.do(self.h.store.refusing()) == self.refusing | self.opted_out
+            assert {member for member in MEMBERS if self.do(self.h.store.consent(member)).given} == self.consenting
 
     @invariant()
     def nothing_learned_that_may_not_be(self) -> None:
@@ -191,7 +218,8 @@ class Policy(RuleBasedStateMachine):
             assert not replies & self.deleted_replies, (name, "holds a deleted reply")
             assert not votes & self.deleted_votes, (name, "holds a deleted rating")
             whose = members_of(nights / name)
-            assert whose is not None and not whose & self.refusing, (name, "holds data of who refused")
+            refusing = self.refusing | self.opted_out
+            assert whose is not None and not whose & refusing, (name, "holds data of who refused")
             for reply, rater in votes & self.votes:
                 provenance, author = self.replies[reply]
                 if provenance is not Provenance.DEMO:

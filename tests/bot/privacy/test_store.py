@@ -14,7 +14,7 @@ from bot import store_privacy
 from bot.database import connect
 from bot.learning_records import Cause, Night, NightState
 from bot.moderation.limits import Count, Scope
-from bot.privacy.journal import Deletion
+from bot.privacy.journal import Request
 from bot.records import Correction, Preference, Provenance
 from bot.store import Store
 from tests.bot.learning import ended_reply, vote
@@ -29,8 +29,8 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
         yield store
 
 
-def deletion(member: int, name: str = "d1") -> Deletion:
-    return Deletion(name, member, 1_780_000_000.0)
+def deletion(member: int, name: str = "d1") -> Request:
+    return Request(name, member, 1_780_000_000.0)
 
 
 async def count(store: Store, sql: str) -> int:

@@ -15,7 +15,7 @@ from bot.database import connect
 from bot.learning_records import Cause, NightOutcome
 from bot.moderation.limits import Count, Scope
 from bot.privacy.forget import Forget
-from bot.privacy.journal import JOURNAL, Deletion, Journal
+from bot.privacy.journal import JOURNAL, Journal, Request
 from bot.records import Ask, CaseSource, Correction, Outcome, Preference, Provenance, ReplyState
 from bot.store import Store
 from models.prompt import PROMPT_VERSION
@@ -118,7 +118,7 @@ async def test_who_reads_the_database_meanwhile_delays_only_the_overwriting(
         with contextlib.closing(connect(tmp_path / "encore.sqlite3", read_only=True)) as reader:
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM replies").fetchone()
-            assert await store.erase(Deletion("d", MEI, 1.0)) is not None
+            assert await store.erase(Request("d", MEI, 1.0)) is not None
         assert "another program reads" in caplog.text
         assert not (await store.held(MEI))["replies"]
     assert traces(tmp_path) == [], "after it was stopped"
