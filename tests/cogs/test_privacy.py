@@ -112,6 +112,19 @@ async def test_consent_is_given_shown_and_withdrawn(world: World, forget: FakeFo
     assert "took your consent back" in (await answer(world, "consent status")).content
 
 
+async def test_withdrawal_and_opt_out_that_were_cut_short_go_on_when_asked_again(
+    world: World, forget: FakeForget
+) -> None:
+    forget.receipt = Receipt(failures=("The folder of the night n could not be removed.",))
+    for command in ("consent withdraw", "mydata optout"):
+        assert "Not all of it could be removed yet" in (await answer(world, command)).content
+    forget.receipt = Receipt(nights=("n",), adapters=("a",))
+    for command in ("consent withdraw", "mydata optout"):
+        told = (await answer(world, command)).content
+        assert "nothing" in told and "1 version of me that had learned from you is removed" in told
+    assert forget.unlearned == [world.alice.id] * 4
+
+
 async def test_moderator_posts_the_question_and_its_buttons_work_after_a_restart(
     world: World, forget: FakeForget
 ) -> None:

@@ -19,6 +19,7 @@ from bot.privacy.retention import Pruned, Retention
 from bot.records import Provenance
 from bot.settings import Settings
 from bot.store_privacy import Consent
+from models.adapters import Serving
 from models.manifest import MANIFEST
 from tests.bot.learning import ended_reply, vote
 from tests.bot.nights import House, house
@@ -195,6 +196,40 @@ async def test_deletion_that_a_kill_cut_short_is_finished_at_the_next_start(tmp_
         held = await h.store.held(MEI)
         assert {table for table, rows in held.items() if rows} == {"deletions"}
         assert await forgetter(h).finish_all() == []
+
+
+@pytest.mark.parametrize("ask", ["withdraw_consent", "opt_out"])
+@pytest.mark.parametrize("killed_in", ["keep_choice", "retire", "_remove"])
+async def test_refusal_that_a_kill_cut_short_is_finished_at_the_next_start(
+    tmp_path: Path, ask: str, killed_in: str
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    async with house(tmp_path) as h:
+        await night_of(h, MEI)
+        forget = forgetter(h)
+        owner = {"keep_choice": h.store, "retire": h.promotion}.get(killed_in, forget)
+        setattr(owner, killed_in, die)
+        with pytest.raises(Killed):
+            await getattr(forget, ask)(MEI)
+    async with house(tmp_path) as h:
+        await forgetter(h).finish_all()
+        assert await h.store.refusing() == {MEI}
+        assert h.promotion.serving == Serving() and h.adapters.names() == (), "nor is it there to go back to"
+        assert str(MEI).encode() not in everything(tmp_path / "nights")
+        assert await forgetter(h).finish_all() == []
+
+
+async def test_withdrawal_asked_again_removes_what_was_stuck(h: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    night = await night_of(h, MEI)
+    with monkeypatch.context() as stuck:
+        stuck.setattr(Forget, "_remove", lambda *_: ([], ["stuck"]))
+        assert (await forgetter(h).withdraw_consent(MEI)).failures == ("stuck",)
+    assert (await forgetter(h).withdraw_consent(MEI)).nights == (night.id,)
 
 
 async def test_restored_backup_is_purged_of_what_was_deleted_since(tmp_path: Path) -> None:
