@@ -7,6 +7,7 @@ Labels, trust and bans of one server are its own moderators' to give.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from enum import Enum
@@ -38,6 +39,7 @@ MENU = "Gold label"  # the message command, and the title of its form
 _NO_REPLY = "This is no reply of mine that I know in this server, so it can't be labelled; choose one of my replies."
 _FORM_SECONDS = 3600.0
 _RATERS_KEPT = 10_000
+_CHECK_SECONDS = 6 * 3600.0
 _RATERS_SHOWN = 25
 _COLOUR = discord.Colour.from_rgb(122, 92, 214)
 _COUNTS = "votes that say otherwise lose weight at night."
@@ -75,11 +77,15 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
         app_commands.default_permissions(manage_guild=True)(self._menu)
         app_commands.guild_only()(self._menu)
         self._noted: OrderedDict[tuple[int, int], tuple[bool, float | None]] = OrderedDict()
+        self._checking: asyncio.Task[None] | None = None
 
     async def cog_load(self) -> None:
         self.bot.tree.add_command(self._menu)
+        self._checking = asyncio.create_task(self._keep_checking(), name="moderators")
 
     async def cog_unload(self) -> None:
+        if self._checking is not None:
+            self._checking.cancel()
         self.bot.tree.remove_command(self._menu.name, type=self._menu.type)
 
     async def interaction_check(self, interaction: discord.Interaction[Any], /) -> bool:
@@ -280,6 +286,31 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
         """Whoever used a button or a form that rates is a rater."""
         if isinstance(interaction.user, discord.Member):
             await self._note(interaction.user, moderates=checks.is_moderator(interaction))
+
+    async def _keep_checking(self) -> None:
+        await self.bot.wait_until_ready()
+        while True:
+            await self.check_moderators()
+            await asyncio.sleep(_CHECK_SECONDS)
+
+    async def check_moderators(self) -> None:
+        """Note who moderates no more: without the members' intent, nobody tells that a role was taken."""
+        try:
+            for rater in await self.bot.store.raters():
+                guild = self.bot.get_guild(rater.guild_id) if rater.guild_id else None
+                if guild is not None and rater.trusted and rater.trust_given is None:
+                    await self._check(guild, rater.member_id)
+        except (StoreError, discord.HTTPException) as error:
+            log.warning("who moderates is checked later: %s", error)
+
+    async def _check(self, guild: discord.Guild, member_id: int) -> None:
+        try:
+            member = await guild.fetch_member(member_id)
+        except discord.NotFound:
+            self._noted.pop((guild.id, member_id), None)
+            await self.bot.store.note_rater(guild.id, member_id, trusted=False)
+        else:
+            await self._note(member)
 
     async def _note(
         self, member: discord.Member, *, moderates: bool | None = None, of_message: int | None = None

@@ -12,6 +12,7 @@ from bot.collect import collect
 from bot.errors import StoreError
 from bot.feedback_ui import RATE
 from bot.records import Provenance
+from cogs.raters import Raters
 from models.prompt import PROMPT_VERSION
 from tests.bot.learning import MODEL_SHA, ended_reply, vote
 from tests.cogs.commands import assert_hidden, assert_refused, audit, embed_of, leaves, run, show_to_members, words
@@ -71,6 +72,24 @@ async def test_moderator_who_only_reacts_is_trusted_too(world: World) -> None:
         return await trusted(world) == {world.moderator.id: True}
 
     await world.eventually(noted)
+
+
+@pytest.mark.parametrize("leaves_server", [False, True])
+async def test_a_role_that_was_taken_unseen_is_noticed(world: World, leaves_server: bool) -> None:
+    await press(world, world.moderator, await a_reply(world), "up")
+
+    async def noted() -> bool:
+        return await trusted(world) == {world.moderator.id: True}
+
+    await world.eventually(noted)
+    if leaves_server:
+        world.backend.remove_member(world.guild.id, world.moderator.id)
+    else:
+        world.backend.remove_member_role(world.guild.id, world.moderator.id, world.guild.roles["Moderator"].id)
+    raters = world.bot.get_cog("Raters")
+    assert isinstance(raters, Raters)
+    await raters.check_moderators()
+    assert await trusted(world) == {world.moderator.id: False}
 
 
 async def test_who_moderates_no_more_is_trusted_no_more(world: World) -> None:
