@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.safety_candidates import CANDIDATES
+from bot.screening import read_scores
 from models.safety import Category, Scores, mark
-from models.safety_embedded import load_classifier
+from models.safety_process import ProcessClassifier, open_classifier
 
 HARMLESS_LINES = 5000
 
@@ -85,13 +86,10 @@ def _hateful(scores: Scores) -> bool:
 
 
 def classifier(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure the classifier that serves: Encore's own, or the one of --model."""
+    """Measure the classifier that serves, Encore's own or the one of --model, as the bot has it read a message."""
     texts = read_texts(arguments.data)
     every = [*(text.text for text in texts.hatecheck), *(text.text for text in texts.cold), *texts.harmless]
-    if arguments.model:
-        scores, seconds = asyncio.run(_by_process(arguments.model, every))
-    else:
-        scores, seconds = _timed(load_classifier().scores, every)
+    scores, seconds = asyncio.run(_as_served(arguments.model, every))
     hatecheck = scores[: len(texts.hatecheck)]
     cold = scores[len(texts.hatecheck) : -len(texts.harmless)]
     held = [at for at, text in enumerate(texts.hatecheck) if text.held_out]
@@ -142,14 +140,13 @@ def _timed(score: Callable[[str], Any], texts: Sequence[str]) -> tuple[list[Any]
     return found, seconds
 
 
-async def _by_process(model: str, texts: Sequence[str]) -> tuple[list[Scores], list[float]]:
-    from models.safety_process import ProcessClassifier
-
+async def _as_served(model: str | None, texts: Sequence[str]) -> tuple[list[Scores], list[float]]:
     found, seconds = [], []
-    async with ProcessClassifier(model, load_classifier()) as classifier:
-        await classifier.ready()
+    async with open_classifier(model or "embedded") as classifier:
+        if isinstance(classifier, ProcessClassifier):
+            await classifier.ready()
         for text in texts:
             started = time.perf_counter()
-            found.append(await classifier.scores(text))
+            found.append(await read_scores(classifier, text))
             seconds.append(time.perf_counter() - started)
     return found, seconds

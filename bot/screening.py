@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
@@ -21,13 +22,14 @@ from bot.moderation.blocklist import LANGUAGES, Blocklist, built_in, explicit
 from bot.moderation.check import check_message
 from bot.moderation.findings import Action, Actions, Audience, Category, Finding, Policy, default_policy, strongest
 from bot.moderation.guard import MOST_HELD, Outcome, OutputGuard, Verdict, left_out
-from bot.moderation.normalise import Span
+from bot.moderation.normalise import Forms, Span
 from bot.moderation.patterns import Patterns
 from bot.records import Ask
 from models.safety import DEFAULT_THRESHOLDS
 
 if TYPE_CHECKING:
     from bot.records import ServerSettings
+    from models.safety import Scores
     from models.safety_process import TextClassifier
 
 log = logging.getLogger(__name__)
@@ -131,7 +133,7 @@ class Screening:
         wanted = self.wanted(policy, actions)
         if self._classifier is None or not wanted or not content.strip():
             return []
-        scores = {kind.value: score for kind, score in (await self._classifier.scores(content)).items()}
+        scores = {kind.value: score for kind, score in (await read_scores(self._classifier, content)).items()}
         return [
             Finding("classifier", kind, Span(0, len(content)), content, f"{scores[kind.value]:.2f}")
             for kind in wanted
@@ -247,6 +249,15 @@ class AnswerScreen:
 
     def _hiding(self, found: Iterable[Finding]) -> Finding | None:
         return next((each for each in found if self.policy.answers.get(each.category) is Action.HIDE), None)
+
+
+async def read_scores(classifier: TextClassifier, content: str) -> Scores:
+    """Return a text's scores, the higher ones of it as it is written and without its disguises, if it wears any."""
+    read = Forms(content).unmarked.text
+    if read == unicodedata.normalize("NFKC", content).lower():
+        return await classifier.scores(content)
+    written, plain = await asyncio.gather(classifier.scores(content), classifier.scores(read))
+    return {kind: max(written.get(kind, 0.0), plain.get(kind, 0.0)) for kind in written.keys() | plain.keys()}
 
 
 async def nobody_reviews(ask: Ask, reply_id: int | None, said: str, findings: Sequence[Finding]) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bot.moderation import readings
 from bot.moderation.findings import Category, Finding
-from bot.moderation.normalise import Forms, fold, is_spaceless
+from bot.moderation.normalise import SPACELESS, Forms, fold, is_spaceless
 from bot.moderation.readings import Run, Word
 
 LONGEST_ENTRY = 60  # characters, as in Discord's AutoMod
@@ -28,7 +28,7 @@ _SHORTEST_JOINED = 6  # letters of a phrase that is found written as one word
 _LONGEST_TAIL = 160  # characters in which an entry that has only begun is looked for
 _CACHED_CHUNKS = 4096
 _WIDE_GAP = re.compile(r"[^\w]{5,}|[\n。！？；，]")  # ends a Chinese word
-_HAS_SPACELESS = re.compile(f"[{readings.SPACELESS}]")
+_HAS_SPACELESS = re.compile(f"[{SPACELESS}]")
 
 
 @dataclass(frozen=True, slots=True)

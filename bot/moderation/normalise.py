@@ -1,12 +1,14 @@
 """One normal form of a text in disguise, with a map back to where each character stood.
 
 `clean` undoes what cannot be seen or is only another width; `fold` goes on to what only looks alike: case, accents and
-stacked marks, homoglyphs, traditional characters. Leetspeak, parted letters and repeats are readings of a folded word
-(bot/moderation/blocklist.py), not of a text: "1" is a digit until the word around it says otherwise.
+stacked marks, homoglyphs, traditional characters; `unmark` takes off Discord's markup. Leetspeak, parted letters and
+repeats are readings of a folded word (bot/moderation/blocklist.py), not of a text: "1" is a digit until the word around
+it says otherwise.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,13 @@ _CACHED_CHARACTERS = 1 << 16
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u2800\u3164\uffa0")
 _EAST_ASIAN = "\u2e80"  # from here on, a mark is part of the letter (kana, Hangul)
 _MODIFIERS = range(0x1F3FB, 0x1F400)  # skin tones
+# The scripts without spaces, as a class of signs; each of their characters stands for itself.
+SPACELESS = "\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_MARKUP = re.compile(
+    r"\[(?=[^\[\]\n]{1,100}\]\()|\]\([^()\n]{0,300}\)"  # [text](address) shows as the text
+    r"|<a?:\w{2,32}:\d{1,20}>|:\w{1,32}:"  # a server's own emoji
+    rf"|[*_~|`\\]+|(?<=[{SPACELESS}]) +(?=[{SPACELESS}])"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,10 @@ class Forms:
         return fold(self.text)
 
     @cached_property
+    def unmarked(self) -> Plain:
+        return unmark(self.folded)
+
+    @cached_property
     def letters(self) -> Plain:
         """The letters and digits of the folded text, with their places there."""
         folded = self.folded.text
@@ -86,6 +99,16 @@ def fold(text: str) -> Plain:
     if text.isascii() and text.isprintable():
         return Plain(text.lower(), range(len(text)))
     return _mapped(text, _fold_character)
+
+
+def unmark(folded: Plain) -> Plain:
+    """Return a folded text without the markup and emoji that may stand inside a word, the same if it has none."""
+    marks = [match.span() for match in _MARKUP.finditer(folded.text)]
+    if not marks:
+        return folded
+    starts, ends = [0, *(end for _, end in marks)], [*(start for start, _ in marks), len(folded.text)]
+    places = [at for start, end in zip(starts, ends, strict=True) for at in range(start, end)]
+    return Plain("".join([folded.text[at] for at in places]), [folded.origins[at] for at in places])
 
 
 def is_hidden(character: str) -> bool:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bot.moderation.normalise import SPACELESS
+
 # Letters that are written for each other share one of them: "l" and "1" for "i", "v" for "u".
 _READ_AS = {
     **dict(zip("0134578", "oieastb", strict=True)),
@@ -17,8 +19,6 @@ _READ_AS = {
     **dict(zip("€£¢lv", "eiciu", strict=True)),
 }
 _SYMBOLS = "@$!|+(<€£¢"
-# The scripts without spaces; each of their characters stands for itself.
-SPACELESS = "\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 CHUNK = re.compile(rf"[^\s{SPACELESS}]+")  # of scripts with spaces
 _WORD = re.compile(r"[^\W_]+")
 _PIECE = re.compile(rf"(?:[^\W_]|[{re.escape(_SYMBOLS)}])+")
