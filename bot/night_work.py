@@ -85,6 +85,7 @@ class NightWork:
     ) -> None:
         self.running: NightProgress | None = None
         self.folder = folder
+        self.collecting = asyncio.Lock()  # held from what is read of the store until the folder says whose it is
         self._store = store
         self._spec = spec
         self._promotion = promotion
@@ -189,8 +190,9 @@ class NightWork:
         now = self._clock()
         await self._store.set_times_right(now)
         await self._promotion.set_times_right(now)
-        collected = await self._ratings.collect(now, without=await self._ratings.left_out())
-        return await asyncio.to_thread(self._freeze, folder, night, collected, now)
+        async with self.collecting:
+            collected = await self._ratings.collect(now, without=await self._ratings.left_out())
+            return await asyncio.to_thread(self._freeze, folder, night, collected, now)
 
     def _freeze(self, folder: Path, night: Night, collected: Collected, now: float) -> jobs.Job:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

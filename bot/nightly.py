@@ -223,6 +223,11 @@ class Nightly:
             await self._store.set_meta(_BEGUN, str(begun))
         return begun
 
+    @property
+    def collecting(self) -> asyncio.Lock:
+        """Held while a night's data is in no folder yet that says whose it is."""
+        return self._work.collecting
+
     async def abandon(self, nights: Collection[str]) -> None:
         """End the night under way if it is one of these: a member took back what it learns from."""
         await self._work.abandon(nights)

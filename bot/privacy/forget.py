@@ -139,7 +139,8 @@ class Forget:
 
     async def _unlearn(self, members: Set[int], rows: dict[str, int] | None = None) -> Receipt:
         async with self._alone:
-            nights = await asyncio.to_thread(self._holding, members)
+            async with self._nightly.collecting:
+                nights = await asyncio.to_thread(self._holding, members)
             await self._nightly.abandon(nights)
             gone = await self._promotion.retire(lambda night: night in nights or not self._says_whose(night))
             removed, failures = await asyncio.to_thread(self._remove, nights)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bot.backups import restore
 from bot.errors import StoreBusy
 from bot.learning_records import Cause, Night, NightOutcome
+from bot.night_work import NightWork
 from bot.privacy.forget import Forget
 from bot.privacy.journal import JOURNAL, Journal, RequestKind
 from bot.privacy.members import MEMBERS, members_of
@@ -158,6 +161,30 @@ async def test_night_under_way_is_ended_and_leaves_nothing(tmp_path: Path) -> No
         assert receipt.nights == (night.id,)
         assert not (h.folder / "nights" / night.id).exists()
         assert await h.store.running_night() is None
+
+
+@pytest.mark.parametrize("ask", ["delete", "withdraw_consent", "opt_out"])
+async def test_night_that_collects_just_then_keeps_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    freeze, collected, go_on = NightWork._freeze, threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> Any:
+        collected.set()
+        assert go_on.wait(10)
+        return freeze(*arguments)
+
+    async with house(tmp_path, job="hang") as h:
+        await vote(h.store, await ended_reply(h.store), MEI)
+        monkeypatch.setattr(NightWork, "_freeze", slow)
+        running = asyncio.create_task(h.nightly.run(Cause.COMMAND))
+        assert await asyncio.to_thread(collected.wait, 10)
+        asked = asyncio.create_task(getattr(forgetter(h), ask)(MEI))
+        await asyncio.wait([asked], timeout=0.2)
+        go_on.set()
+        assert len((await asked).nights) == 1
+        assert (await running).outcome is NightOutcome.RETRACTED
+        assert str(MEI).encode() not in everything(tmp_path / "nights")
 
 
 async def test_withdrawn_consent_unlearns_and_keeps_the_rows(h: House) -> None:
