@@ -36,12 +36,14 @@ def delete_member(options: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _export(member_id: int, path: Path, settings: Settings) -> None:
+    from bot.composition import NIGHTS
     from bot.database import explained
     from bot.privacy.export import export
     from models.learning.files import write_bytes
 
     async with open_store(settings, "use /mydata export there, or stop it and export again") as store:
-        found = await export(store, member_id)
+        nights = settings.database.parent / NIGHTS
+        found = await export(store, member_id, nights=nights, models=settings.models_dir)
     with explained(path):
         await asyncio.to_thread(write_bytes, path, found.data)
     print(f"Wrote all that is held of member {member_id} to {path}: {found.told}.")

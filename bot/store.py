@@ -245,6 +245,11 @@ class Store(
     async def set_meta(self, key: str, value: str) -> None:
         await self._database.write("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
+    @property
+    def path(self) -> Path:
+        """The database's file, beside which nights and adapters lie."""
+        return self._database.path
+
     async def backup(self, path: Path, *, overwrite: bool = False) -> None:
         """Copy the database to one file while it is in use; see `bot.backups.backup`."""
         await backup(self._database.path, path, overwrite=overwrite)

@@ -6,6 +6,7 @@ forgotten.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,13 @@ KEPT = {
 }
 # Columns that name a member in a row which isn't theirs; deletion empties them.
 NAMED = {("nights", "actor_id"): "NULL", ("rooms", "started_by"): "0", ("cases", "decided_by"): "0"}
-# Others' words and names.
+# As what of those is exported: the rest is others' words and names.
+_NAMED_EXPORTED = {
+    ("nights", "actor_id"): ("nights_you_asked_for", ("id", "cause", "started_at")),
+    ("rooms", "started_by"): ("rooms_you_started", ("guild_id", "channel_id", "interval_seconds", "started_at")),
+    ("cases", "decided_by"): ("cases_you_decided", ("id", "guild_id", "decision", "decided_at")),
+}
+# Others' words and names; a member's own words in prompts are `bot.privacy.own_words`' to find.
 _NOT_EXPORTED = frozenset({"prompt_token_ids", "completion_token_ids", "prompt_member_ids", "decided_by"})
 _TEXTS = (("nights", "sentences"), ("nights", "warnings"), ("nights", "figures"), ("audit", "detail"))
 _SHORTEST_SNOWFLAKE = 10**15  # a smaller number may stand in a text for anything
@@ -154,7 +161,10 @@ class PrivacyQueries:
     # ------------------------------------------------------------------ what is held
 
     async def held(self, member_id: int) -> dict[str, list[dict[str, Any]]]:
-        """Return every row that names a member, by table; of replies to others that read them, where those are."""
+        """Return every row that names a member, by table, without what is others'.
+
+        Of replies to others that read them, where those are; of what others did that names them, what says so.
+        """
         tables: dict[str, list[dict[str, Any]]] = {}
         for table, column in [*OWNED.items(), *KEPT]:
             columns = [row[1] for row in await self._database.read(f"PRAGMA table_info({table})")]
@@ -166,9 +176,35 @@ class PrivacyQueries:
             f" WHERE member_id <> ?1 AND {_IN_PROMPT}",
             (member_id,),
         )
-        names = ("reply_id", "guild_id", "channel_id", "asked_message_id", "created_at")
+        names = ("id", "guild_id", "channel_id", "asked_message_id", "created_at")
         tables["replies_to_others_that_read_you"] = [dict(zip(names, row, strict=True)) for row in found]
+        for (table, column), (name, told_of) in _NAMED_EXPORTED.items():
+            found = await self._database.read(
+                f"SELECT {', '.join(told_of)} FROM {table} WHERE {column} = ?", (member_id,)
+            )
+            tables[name] = [dict(zip(told_of, row, strict=True)) for row in found]
+        tables["audit_of_others_that_names_you"] = await self._audit_naming(member_id)
         return tables
+
+    async def _audit_naming(self, member_id: int) -> list[dict[str, Any]]:
+        """Return what others did that names a member, without what else its details say in words or of others."""
+        found = await self._database.read(
+            "SELECT id, guild_id, action, created_at, detail FROM audit WHERE actor_id <> ?1 AND EXISTS"
+            " (SELECT 1 FROM json_tree(detail) WHERE atom = ?1 OR (?1 >= ?2 AND instr(atom, ?1)))",
+            (member_id, _SHORTEST_SNOWFLAKE),
+        )
+        names = ("id", "guild_id", "action", "created_at")
+        return [
+            {
+                **dict(zip(names, row, strict=True)),
+                "detail": {
+                    name: value
+                    for name, value in json.loads(detail).items()
+                    if value == member_id or (isinstance(value, int) and abs(value) < _SHORTEST_SNOWFLAKE)
+                },
+            }
+            for *row, detail in found
+        ]
 
     # ------------------------------------------------------------------ deletion
 

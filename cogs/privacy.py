@@ -15,6 +15,7 @@ from discord import app_commands, ui
 from discord.ext import commands
 
 from bot import checks
+from bot.composition import NIGHTS
 from bot.confirm import Confirm
 from bot.error_handler import press, tell
 from bot.privacy.export import export
@@ -119,7 +120,8 @@ class Privacy(commands.Cog):
     @mydata.command(description="Send you a file of all that I hold of you")
     async def export(self, interaction: Interaction) -> None:
         await interaction.response.defer(ephemeral=True)
-        found = await export(self.bot.store, interaction.user.id)
+        models, nights = self.bot.settings.models_dir, self.bot.store.path.parent / NIGHTS
+        found = await export(self.bot.store, interaction.user.id, nights=nights, models=models)
         if len(found.data) > _LARGEST_FILE:
             command = f"`encore mydata export {interaction.user.id}`"
             await tell(interaction, f"There is more than a message can carry; ask whoever runs me for {command}.")

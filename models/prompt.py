@@ -5,9 +5,12 @@ Decides which turns a model sees and in what order; models/tokenizer and the mod
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import takewhile
 
 from models.chat_template import TemplateRejected
 from models.errors import PromptTooLong
@@ -19,11 +22,14 @@ PROMPT_VERSION = 1  # stored with every reply: raise it when the same turns woul
 LEFT_OUT = "(Earlier messages are left out.)"
 _YOU_BEGAN = "(You spoke first.)"
 _GO_ON = "(Please continue.)"
+_AFTER_SYSTEM = "\n\n"  # where it goes into the first turn
 _PINNED_SHARE = 0.3  # of the budget, for pinned turns from before the cut
 _SHORTEST_PIN = 48  # tokens; less of a pinned turn says nothing
 _SHORTENED = " …"
 _REASONING_TAIL = 8  # tokens in which a prompt's last `<think>` and newline fit
 _CACHED_COUNTS = 8192
+_CONTROL = re.compile("[\ud800-\udfff]+")  # as the tokenizer spells control tokens
+_NO_SYSTEM = hashlib.sha256(b"").hexdigest()
 _EXCHANGE = (Turn(Role.USER, "x"), Turn(Role.ASSISTANT, "x"))
 
 
@@ -103,6 +109,42 @@ class PromptBuilder:
         said = self._without_ends(completion_ids)
         return (*prompt_ids, *said, *(self._after_reply() if ended else ()))
 
+    def user_turns(self, prompt_ids: Sequence[int], system_sha256: str) -> list[str]:
+        """Return what users say in a prompt that was built with the system prompt of that sha256, oldest first.
+
+        Empty where the template doesn't mark users' turns. Text may end early, and turns be missed, where a template
+        marks turns by plain words that a user wrote, too.
+        """
+        opened, closed = self._around_users
+        if not opened or not closed:
+            return []
+        said = [after.partition(closed)[0] for after in self._tokenizer.spell(prompt_ids).split(opened)[1:]]
+        turns = [_CONTROL.sub("", turn).strip() for turn in said]
+        if self._around_folded_system is not None and system_sha256 != _NO_SYSTEM:
+            users = [_without_system(turn, *self._around_folded_system, system_sha256) for turn in turns]
+            if users == turns:
+                return []  # one of them holds what no user said
+            turns = users
+        turns = [turn.removeprefix(LEFT_OUT).strip() for turn in turns]
+        return [turn for turn in turns if turn not in ("", _YOU_BEGAN, _GO_ON)]
+
+    @cached_property
+    def _around_users(self) -> tuple[str, str]:
+        """Return what stands before and after every user's turn."""
+        first, answered = [Turn(Role.USER, "x")], [*_EXCHANGE, Turn(Role.USER, "x")]
+        before = [self._tokenizer.spelled_around(first, 0)[0], self._tokenizer.spelled_around(answered, 2)[0]]
+        after = [self._tokenizer.spelled_around(first, 0)[1], self._tokenizer.spelled_around(answered, 0)[1]]
+        return _common([words[::-1] for words in before])[::-1].strip(), _common(after).strip()
+
+    @cached_property
+    def _around_folded_system(self) -> tuple[str, str] | None:
+        """Return what stands before and after the system prompt inside a user's turn; None: it has its own."""
+        if not self._has_system_role:
+            return "", _AFTER_SYSTEM
+        before, after = self._tokenizer.spelled_around([Turn(Role.SYSTEM, "x"), Turn(Role.USER, "x")], 0)
+        _, opened, inside = before.rpartition(self._around_users[0])
+        return (inside.strip(), after) if opened else None
+
     def opens_reasoning(self, prompt_ids: Sequence[int]) -> bool:
         """Return whether the template itself opened `<think>` at the prompt's end: the reply then begins inside it."""
         tail = list(prompt_ids[-_REASONING_TAIL:])
@@ -133,7 +175,7 @@ class PromptBuilder:
             return self._tokenizer.render(merged)
         if self._has_system_role:
             return self._tokenizer.render([Turn(Role.SYSTEM, system), *merged])
-        merged[0] = replace(merged[0], content=f"{system}\n\n{merged[0].content}")
+        merged[0] = replace(merged[0], content=f"{system}{_AFTER_SYSTEM}{merged[0].content}")
         return self._tokenizer.render(merged)
 
     def _from(
@@ -206,6 +248,20 @@ def _merged(turns: Iterable[Turn]) -> list[Turn]:
         else:
             merged.append(turn)
     return merged
+
+
+def _common(texts: Sequence[str]) -> str:
+    """Return what all texts begin with."""
+    return "".join(letters[0] for letters in takewhile(lambda letters: len({*letters}) == 1, zip(*texts, strict=False)))
+
+
+def _without_system(turn: str, before: str, after: str, system_sha256: str) -> str:
+    """Return a user's turn without the system prompt between `before` and `after`, if it is there."""
+    folded = turn.removeprefix(before).lstrip()
+    for gap in re.finditer(re.escape(after), folded) if turn.startswith(before) else ():
+        if hashlib.sha256(folded[: gap.start()].encode()).hexdigest() == system_sha256:
+            return folded[gap.end() :]
+    return turn
 
 
 def _next_start(turns: Sequence[Turn], start: int) -> int:

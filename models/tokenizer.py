@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from itertools import groupby, takewhile
 from pathlib import Path
 
 from filelock import FileLock
@@ -26,7 +27,7 @@ from tokenizers import Tokenizer, decoders
 from models.chat_template import ChatTemplate, Said
 from models.convert_tokenizer import META_FORMAT
 from models.errors import ModelUnavailable
-from models.spec import ModelSpec
+from models.spec import ECHO, ModelSpec
 from models.types import Role, Turn
 
 _CONVERSION_SECONDS = 600
@@ -90,6 +91,20 @@ class ModelTokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of the ids; control tokens have none, and broken UTF-8 becomes U+FFFD."""
         return self._tokenizer.decode([i for i in ids if i not in self._control_ids], skip_special_tokens=False)
+
+    def spell(self, ids: Iterable[int]) -> str:
+        """Return the text of the ids with their control tokens in it, each two surrogates: no text holds any."""
+        parts: list[int | str] = []
+        for is_control, run in groupby(ids, key=self.is_control):
+            parts.extend(run if is_control else [self.decode(run)])  # noqa: B031 - one of the two
+        return _spelled(parts)
+
+    def spelled_around(self, turns: Sequence[Turn], index: int) -> tuple[str, str]:
+        """Return what the template puts before and after the content of turn `index`, up to the next ones, spelled."""
+        parts = self._layout(turns, add_generation_prompt=True)
+        at = parts.index(Said(index))
+        before = list(takewhile(_is_templates, reversed(parts[:at])))
+        return _spelled(reversed(before)), _spelled(takewhile(_is_templates, parts[at + 1 :]))
 
     def render(self, turns: Sequence[Turn], add_generation_prompt: bool = True) -> list[int]:
         """Return the conversation's ids as the model's chat template lays it out.
@@ -169,6 +184,18 @@ class ModelTokenizer:
                 return None if isinstance(part, Said) else words
             words = part + words
         return words
+
+
+def _is_templates(part: int | str | Said) -> bool:
+    return not isinstance(part, Said)
+
+
+def _spelled(parts: Iterable[int | str | Said]) -> str:
+    return "".join(_surrogates(part) if isinstance(part, int) else str(part) for part in parts)
+
+
+def _surrogates(token_id: int) -> str:
+    return chr(0xD800 + token_id // 0x400) + chr(0xDC00 + token_id % 0x400)
 
 
 def _unspellable(tokenizer: Tokenizer) -> str:
@@ -266,6 +293,11 @@ def prepare(
     if loaded is None:
         raise ModelUnavailable(f"The tokenizer of {spec.path} can't be used; choose another MODEL.")
     return loaded
+
+
+def cached(model_sha256: str, cache_dir: Path) -> ModelTokenizer | None:
+    """Return the tokenizer of a model that was used once, None if it is kept no more. Blocks."""
+    return _echo_tokenizer() if model_sha256 == ECHO.sha256 else _load(cache_dir / "tokenizers" / model_sha256)
 
 
 def _convert(gguf: Path, folder: Path) -> None:

@@ -21,3 +21,9 @@ def members_of(folder: Path) -> frozenset[int] | None:
         return frozenset(map(int, read_json(folder / MEMBERS)))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def members_by_night(nights: Path) -> dict[str, frozenset[int] | None]:
+    """Return whose data each night's folder in `nights` holds; None for one that doesn't say."""
+    found = nights.iterdir() if nights.is_dir() else ()
+    return {path.name: members_of(path) for path in found if path.is_dir() and not path.name.startswith(".")}

@@ -12,6 +12,7 @@ import pytest
 
 from bot.moderation.limits import day_of
 from bot.privacy.forget import Receipt
+from bot.privacy.members import note_members
 from bot.settings import Settings
 from tests.cogs.commands import audit, embed_of, leaves, words
 from tests.cogs.nights import FakeNightly
@@ -172,6 +173,53 @@ async def test_export_is_a_file_of_the_members_rows(world: World) -> None:
         "replies": 1,
     }
     assert str(world.bob.id) not in json.dumps(held)
+
+
+async def exported(world: World, by: Any) -> dict[str, Any]:
+    [file] = (await answer(world, "mydata export", by=by)).attachments
+    held: dict[str, Any] = json.loads(await file.read())
+    return held
+
+
+async def test_export_holds_the_members_own_words_and_nobody_elses(world: World, tmp_path: Path) -> None:
+    world.engine.says = "noted"
+    await world.say(world.alice, "general", "BANANA Note: pudding\nBob: SHERBET")
+    await world.ask(world.bob, "general", "CHERRY pie")
+    await world.answered_in("general")
+    await world.ask(world.alice, "general", "DAMSON jam")
+    await world.answered_in("general", 2)
+    nights = tmp_path / "nights"
+    for name, members in (("n-1", [world.alice.id]), ("n-2", [world.bob.id]), ("n-3", None)):
+        (nights / name).mkdir(parents=True)
+        if members is not None:
+            note_members(nights / name, members)
+    mine, theirs = await exported(world, world.alice), await exported(world, world.bob)
+    banana = "BANANA Note: pudding\nBob: SHERBET"
+    assert [row["your_words"] for row in mine["replies"]] == [[banana, "DAMSON jam"]]
+    assert [row["your_words"] for row in mine["replies_to_others_that_read_you"]] == [[banana]]
+    assert [row["your_words"] for row in theirs["replies"]] == [["CHERRY pie"]]
+    assert [row["your_words"] for row in theirs["replies_to_others_that_read_you"]] == [["CHERRY pie"]]
+    assert "CHERRY" not in str(mine) and not any(word in str(theirs) for word in ("BANANA", "SHERBET", "DAMSON"))
+    assert mine["nights_that_hold_you"] == [{"night": "n-1", "certain": True}, {"night": "n-3", "certain": False}]
+
+
+async def test_export_holds_what_was_said_in_direct_messages(world: World) -> None:
+    await world.dm(world.alice, "a SECRET of mine")
+    await world.answered_in(world.dm_channel(world.alice))
+    held = await exported(world, world.alice)
+    assert [row["your_words"] for row in held["replies"]] == [["a SECRET of mine"]]
+
+
+async def test_words_that_only_the_bot_repeats_are_in_nobodys_export(world: World) -> None:
+    world.engine.says = "as Alice says: QUINCE"
+    await world.ask(world.alice, "general", "what is it?")
+    [reply] = await world.answered_in("general")
+    await world.ask(world.bob, "general", "Alice: is it so?", reply_to=reply)
+    await world.answered_in("general", 2)
+    held = await exported(world, world.bob)
+    assert [row["your_words"] for row in held["replies"]] == [["Alice: is it so?"]]
+    held = await exported(world, world.alice)
+    assert [row["your_words"] for row in held["replies_to_others_that_read_you"]] == [["what is it?"]]
 
 
 async def test_deletion_asks_first_and_answers_with_a_receipt(world: World, forget: FakeForget) -> None:

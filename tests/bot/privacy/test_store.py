@@ -15,7 +15,7 @@ from bot.database import connect
 from bot.learning_records import Cause, Night, NightState
 from bot.moderation.limits import Count, Scope
 from bot.privacy.journal import Request
-from bot.records import Correction, Preference, Provenance
+from bot.records import Correction, Decision, Preference, Provenance
 from bot.store import Store
 from tests.bot.learning import ended_reply, vote
 from tests.bot.stores import PROMPT, Clock, new_ask, new_reply, opened
@@ -176,11 +176,34 @@ async def test_export_holds_every_row_of_the_member_and_no_word_of_others(store:
         "optouts": 0,
         "deletions": 0,
         "replies_to_others_that_read_you": 1,
+        "nights_you_asked_for": 1,
+        "rooms_you_started": 0,
+        "cases_you_decided": 0,
+        "audit_of_others_that_names_you": 2,
     }
     assert held["corrections"][0]["comment"] == "我的话"
     assert held["replies"][0]["id"] == replies["own"]
     assert not any("token_ids" in name for rows in held.values() for row in rows for name in row)
     assert str(SAM) not in str(held) and str(LIN) not in str(held)
+
+
+def test_every_row_that_only_names_a_member_is_exported() -> None:
+    assert store_privacy._NAMED_EXPORTED.keys() == store_privacy.NAMED.keys()
+
+
+async def test_export_says_what_the_member_decided_and_what_others_did_to_them_without_others(store: Store) -> None:
+    replies = await lived(store)
+    await store.start_room(7, 70, 3600.0, MEI)
+    case = await store.case((await store.report_reply(replies["apart"], 3, SAM, "LIN is rude"))[0])
+    assert case is not None
+    await store.decide(case, Decision.DISMISS, MEI)
+    await store.add_audit(7, SAM, "settings", {"system_prompt": ["", f"<@{MEI}> and <@{LIN}> are friends"]})
+    held = await store.held(MEI)
+    assert [row["guild_id"] for row in held["rooms_you_started"]] == [7]
+    assert [(row["id"], row["decision"]) for row in held["cases_you_decided"]] == [(case.id, "dismiss")]
+    told = {row["action"]: row["detail"] for row in held["audit_of_others_that_names_you"]}
+    assert told == {"raters ban": {"member": MEI}, "mod mute": {"member_id": MEI}, "settings": {}}
+    assert not any(other in str(held) for other in (str(SAM), str(LIN), "rude is", "LIN", "friends"))
 
 
 async def test_deletion_leaves_no_trace_of_the_member_but_what_must_stay(store: Store) -> None:
