@@ -255,7 +255,11 @@ class PrivacyQueries:
             table: await count(f"DELETE FROM {table} WHERE {column} = ?{_UNLESS.get(table, '')}")
             for table, column in OWNED.items()
         }
-        # A reply to somebody else may repeat their words: it stays for its ratings, without its text.
+        # A reply to somebody else may repeat their words: it stays for its ratings, without its text, and so do cases.
+        await count(
+            f"UPDATE cases SET quote = '' WHERE reply_id IN (SELECT id FROM replies WHERE {_IN_PROMPT}) OR message_id"
+            f" IN (SELECT message_id FROM reply_messages JOIN replies ON id = reply_id WHERE {_IN_PROMPT})"
+        )
         gone["prompts"] = await count(
             "UPDATE replies SET prompt_token_ids = NULL, prompt_message_ids = '[]', completion = NULL,"
             " completion_token_ids = NULL, prompt_member_ids = (SELECT json_group_array(value)"

@@ -15,7 +15,7 @@ from bot.database import connect
 from bot.learning_records import Cause, Night, NightState
 from bot.moderation.limits import Count, Scope
 from bot.privacy.journal import Request
-from bot.records import Correction, Decision, Preference, Provenance
+from bot.records import CaseSource, Correction, Decision, Preference, Provenance
 from bot.store import Store
 from tests.bot.learning import ended_reply, vote
 from tests.bot.stores import PROMPT, Clock, new_ask, new_reply, opened
@@ -223,6 +223,21 @@ async def test_deletion_leaves_no_trace_of_the_member_but_what_must_stay(store: 
     assert ended is not None and ended.actor_id is None
     assert str(MEI) not in str(ended.warnings) and str(SAM) in str(ended.warnings)
     assert str(MEI) not in str([entry.detail for entry in await store.audit(7, 10)])
+
+
+async def test_deletion_empties_what_cases_quote_of_answers_that_had_read_the_member(store: Store) -> None:
+    async def quoted(reply: int | None, message: int) -> int:
+        words = "my answer to them: Mei lives here"
+        return await store.open_case(7, CaseSource.FILTER, 70, message, LIN, words, reply)
+
+    read = await ended_reply(store, author_id=LIN, prompt=replace(PROMPT, member_ids=(LIN, MEI)))
+    apart = await ended_reply(store, author_id=LIN, prompt=replace(PROMPT, member_ids=(LIN,)))
+    await store.attach_message(read, 501, 0)
+    cases = [await quoted(read, 501), await quoted(read, 501), await quoted(apart, 502), await quoted(None, 503)]
+    await store.erase(deletion(MEI))
+    found = [case.quote for number in cases if (case := await store.case(number))]
+    assert len(found) == 4 and found[:2] == ["", ""], "the second names no reply, as the first is open"
+    assert all("Mei lives here" in quote for quote in found[2:])
 
 
 async def test_deletion_is_done_once_and_remembered_until_it_is_finished(store: Store) -> None:
