@@ -176,7 +176,9 @@ class Settings:
     )
     privacy_contact: str = _setting("", "how members reach you about their data, shown by /privacy")
     retention_days_replies: int = _setting(
-        365, "days that replies are kept, with their prompts and ratings (0 = for ever)", _integer(0, 36500)
+        365,
+        "days that replies are kept, with their prompts and ratings, imported ones aside (0 = for ever)",
+        _integer(0, 36500),
     )
     retention_days_audit: int = _setting(
         365, "days that moderators' changes and cases are kept (0 = for ever)", _integer(0, 36500)

@@ -236,8 +236,11 @@ class PrivacyQueries:
     # ------------------------------------------------------------------ retention
 
     async def prune_replies(self, before: float) -> int:
-        """Delete the replies made before a time, with what was said of them; return how many."""
-        sql = "DELETE FROM replies WHERE created_at < ? AND finished_at IS NOT NULL RETURNING 1"
+        """Delete the replies made before a time, with what was said of them; return how many.
+
+        What was imported stays: it is nobody's here, and its file may date it to before it came.
+        """
+        sql = "DELETE FROM replies WHERE created_at < ? AND provenance <> 'import' RETURNING 1"
         return len(await self._database.write(sql, (before,)))
 
     async def prune_audit(self, before: float) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.errors import EncoreError
+from bot.moderation.limits import day_of
 from bot.privacy.members import MEMBERS
 
 if TYPE_CHECKING:
@@ -73,8 +74,9 @@ class Retention:
             await self._sleep(_DAY)
 
     async def prune(self) -> Pruned:
-        """Remove what is older than its limit. Raises StoreError, OSError."""
+        """Remove what is older than its limit, and what was counted before today. Raises StoreError, OSError."""
         settings = self._settings
+        await self._store.usage(day_of(self._clock()))
         replies = await self._store.prune_replies(self._before(settings.retention_days_replies))
         audit = await self._store.prune_audit(self._before(settings.retention_days_audit))
         cases = await self._store.prune_cases(self._before(settings.retention_days_audit))

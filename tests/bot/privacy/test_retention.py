@@ -6,9 +6,13 @@ import asyncio
 from pathlib import Path
 
 from bot.learning_records import Cause, NightOutcome
+from bot.moderation.limits import Count, Scope, day_of
 from bot.privacy.retention import Retention
+from bot.records import Provenance
 from bot.settings import Settings
+from tests.bot.learning import ended_reply
 from tests.bot.nights import house
+from tests.bot.stores import new_reply
 
 _DAY = 86_400.0
 
@@ -57,3 +61,21 @@ async def test_nothing_is_removed_under_a_night_which_would_read_as_taken_back(t
         assert sleep.asked[-1] == _DAY
         assert await h.store.reply(1) is None, "the night is over"
         assert await h.store.reply(4) is not None
+
+
+async def test_yesterdays_counts_go_while_encore_runs(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        today = day_of(h.clock.now)
+        await h.store.keep_usage([Count(7, Scope.MEMBER, 3, today - 1, 5, 99), Count(7, Scope.MEMBER, 4, today, 1, 9)])
+        await Retention(h.store, Settings(), nights=h.work.folder, clock=h.clock).prune()
+        held = [(await h.store.held(member))["member_usage"] for member in (3, 4)]
+        assert [len(rows) for rows in held] == [0, 1]
+
+
+async def test_reply_that_never_ended_goes_and_what_was_imported_stays(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        left = await new_reply(h.store, 501)
+        imported = await ended_reply(h.store, provenance=Provenance.IMPORT)
+        h.clock.now += 366 * _DAY
+        assert (await Retention(h.store, Settings(), nights=h.work.folder, clock=h.clock).prune()).replies == 1
+        assert await h.store.reply(left) is None and await h.store.reply(imported) is not None
