@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bot.database import APPLICATION_ID, aside, beside, connect, explained, migrations, problems, take_lock, version_of
@@ -20,6 +22,7 @@ from bot.errors import StoreBusy, StoreDamaged, StoreError
 
 _BEFORE_RESTORE = "before-restore"
 _KEPT = (_BEFORE_RESTORE, "damaged")  # why a copy was kept, as its name says
+COPY_DAYS = 30  # that it is kept for: no member's deletion reaches it
 
 
 async def backup(database: Path, destination: Path, *, overwrite: bool = False) -> None:
@@ -44,6 +47,27 @@ def kept_aside(database: Path) -> list[Path]:
     """Return the copies of a database that lie beside it because it was damaged or another took its place."""
     found = (path for why in _KEPT for path in database.parent.glob(f"{database.name}.{why}-*"))
     return sorted(path for path in found if not path.name.endswith(("-wal", "-shm")))
+
+
+def remove_kept(database: Path, before: float) -> int:
+    """Remove the copies that were kept aside before a time, in seconds since the epoch; return how many. Blocks.
+
+    When it was kept is in a copy's name: its own time is that of the last change to it. Raises OSError.
+    """
+    old = [path for path in kept_aside(database) if (at := _kept_at(path)) is not None and at < before]
+    for path in old:
+        for suffix in ("-shm", "-wal", ""):  # the copy last: killed in between, the next round finds it again
+            beside(path, suffix).unlink(missing_ok=True)
+    return len(old)
+
+
+def _kept_at(kept: Path) -> float | None:
+    """Return when a copy was kept, by what `bot.database.aside` wrote in its name; None when that isn't there."""
+    found = re.search(r"-(\d{8}-\d{6})(-\d+)?$", kept.name)
+    try:
+        return datetime.strptime(found[1], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).timestamp() if found else None
+    except ValueError:
+        return None
 
 
 def _backup(database: Path, destination: Path, overwrite: bool) -> None:

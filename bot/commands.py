@@ -95,7 +95,7 @@ def restore(options: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _restore(backup: Path, database: Path) -> None:
-    from bot.backups import restore
+    from bot.backups import COPY_DAYS, restore
     from bot.privacy.forget import replay
     from bot.privacy.journal import JOURNAL, Journal
     from bot.store import Store
@@ -103,7 +103,7 @@ async def _restore(backup: Path, database: Path) -> None:
     kept = await restore(backup, database)
     print(f"Restored {database} from {backup}.")
     if kept:
-        print(f"The database that was there is kept as {kept}.")
+        print(f"The database that was there is kept as {kept} for {COPY_DAYS} days.")
     journal = Journal(database.parent / JOURNAL)
     async with await Store.open(database) as store:
         replayed = await replay(store, journal)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from dotenv import dotenv_values
 
-from bot.backups import kept_aside
+from bot.backups import COPY_DAYS, kept_aside
 from bot.database import check_place
 from bot.doctor_model import check_engine, check_memory, check_model, check_prompt, existing, model_that_is_there
 from bot.doctor_nights import night_sentences
@@ -263,7 +263,8 @@ def check_copies(settings: Settings) -> list[Finding]:
         return []
     names = ", ".join(map(str, copies))
     sentence = f"Kept of before a restore or of damage, and reached by no member's deletion: {names}."
-    return [Finding("copies", Level.NOTICE, sentence, "Remove what you need no more.")]
+    remedy = f"Remove what you need no more; Encore removes each {COPY_DAYS} days after it was kept."
+    return [Finding("copies", Level.NOTICE, sentence, remedy)]
 
 
 def check_permissions(settings: Settings, env_file: Path) -> list[Finding]:

@@ -12,10 +12,11 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Collection, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bot.backups import kept_aside
 from bot.database import explained
 from bot.privacy.journal import RequestKind
 from bot.privacy.members import members_of
@@ -42,6 +43,7 @@ class Receipt:
     serving: str | None = None  # what answers now; None is the base
     changed: bool = False  # what answers was changed for it
     failures: tuple[str, ...] = ()
+    copies: int = 0  # of the database, kept aside, which a deletion doesn't reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,8 @@ class Forget:
         async with self._rows:
             deletion = await self._note(member_id, RequestKind.DELETE)
             rows = await self._store.erase(deletion)
-        return await self._finish(deletion, rows)
+        copies = await asyncio.to_thread(kept_aside, self._store.path)
+        return replace(await self._finish(deletion, rows), copies=len(copies))
 
     async def finish_all(self) -> list[Receipt]:
         """Finish what the last process left, and what a restored database has forgotten.

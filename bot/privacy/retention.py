@@ -1,4 +1,4 @@
-"""How long anything is kept: once a day, what is older than the operator's limits goes.
+"""How long anything is kept: once a day, what is older than the operator's limits goes, and old copies of the database.
 
 Owns when and what; a limit of 0 days keeps for ever. What nights made of old ratings stays until its adapter goes.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bot.backups import COPY_DAYS, remove_kept
 from bot.errors import EncoreError
 from bot.moderation.limits import day_of
 from bot.privacy.members import MEMBERS
@@ -36,6 +37,7 @@ class Pruned:
     audit: int
     nights: int
     cases: int = 0
+    copies: int = 0
 
 
 class Retention:
@@ -67,7 +69,7 @@ class Retention:
                     await self._sleep(_HOUR)
                     continue
                 pruned = await self.prune()
-                if any((pruned.replies, pruned.audit, pruned.cases, pruned.nights)):
+                if pruned != Pruned(0, 0, 0):
                     log.info("older than their limits, so removed: %s", pruned)
             except (EncoreError, OSError) as error:
                 log.warning("what is older than its limit stays for now: %s", error)
@@ -81,7 +83,9 @@ class Retention:
         audit = await self._store.prune_audit(self._before(settings.retention_days_audit))
         cases = await self._store.prune_cases(self._before(settings.retention_days_audit))
         ended = await self._store.nights_ended_before(self._before(settings.retention_days_nights))
-        return Pruned(replies, audit, await asyncio.to_thread(self._strip, ended), cases)
+        nights = await asyncio.to_thread(self._strip, ended)
+        copies = await asyncio.to_thread(remove_kept, self._store.path, self._before(COPY_DAYS))
+        return Pruned(replies, audit, nights, cases, copies)
 
     def _before(self, days: int) -> float:
         return self._clock() - days * _DAY if days else float("-inf")

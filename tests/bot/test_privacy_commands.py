@@ -123,7 +123,10 @@ def test_deletion_names_the_copies_that_it_does_not_reach(folder: Path, capsys: 
     capsys.readouterr()
     assert main(["mydata", "delete", str(MEI), "--yes"]) == 0
     [copy] = (folder / "data").glob("*.before-restore-*")
-    assert f"for you to remove: {copy.relative_to(folder)}, and your backups." in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"for you to remove: {copy.relative_to(folder)}, and your backups." in told
+    assert "A copy of my database from before a restore or a damage may still hold it" in told
+    assert "remove such copies 30 days after they were made" in told
 
 
 @pytest.mark.parametrize("command", ["export", "delete"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from bot.backups import kept_aside, restore
+from bot.database import beside
 from bot.learning_records import Cause, NightOutcome
 from bot.moderation.limits import Count, Scope, day_of
 from bot.privacy.retention import Retention
@@ -79,3 +81,23 @@ async def test_reply_that_never_ended_goes_and_what_was_imported_stays(tmp_path:
         h.clock.now += 366 * _DAY
         assert (await Retention(h.store, Settings(), nights=h.work.folder, clock=h.clock).prune()).replies == 1
         assert await h.store.reply(left) is None and await h.store.reply(imported) is not None
+
+
+async def test_copies_kept_aside_go_30_days_after_they_were_kept(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await h.store.backup(tmp_path / "saved.sqlite3")
+    copies = []
+    for days_ago in (31, 29):
+        kept = await restore(tmp_path / "saved.sqlite3", h.store.path, clock=lambda: h.clock.now - days_ago * _DAY)  # noqa: B023
+        assert kept is not None
+        copies.append(kept)
+    damaged = h.store.path.with_name(f"{h.store.path.name}.damaged-20200101-000000-2")
+    named_by_hand = h.store.path.with_name(f"{h.store.path.name}.damaged-keep")
+    for path in (damaged, beside(damaged, "-wal"), named_by_hand):
+        path.touch()
+    async with house(tmp_path) as h:
+        retention = Retention(h.store, Settings(), nights=h.work.folder, clock=h.clock)
+        assert (await retention.prune()).copies == 2
+        assert kept_aside(h.store.path) == [copies[1], named_by_hand]
+        assert not beside(damaged, "-wal").exists() and copies[1].stat().st_size > 0
+        assert (await retention.prune()).copies == 0
