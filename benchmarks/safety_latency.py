@@ -36,7 +36,7 @@ import numpy as np
 from benchmarks.safety_classifier import read_texts
 from bot.gate import Gate
 from bot.moderation.findings import Audience
-from bot.moderation.limits import Asker
+from bot.moderation.limits import Asker, Quotas
 from bot.records import ServerSettings
 from bot.screening import Screening
 from bot.settings import DEFAULT_SYSTEM_PROMPT, Settings
@@ -128,7 +128,7 @@ async def measure(talks: Sequence[Exchange], classifier: TextClassifier) -> Time
     screening = Screening(_Timed(classifier, times.scores))
     with tempfile.TemporaryDirectory() as folder:
         async with await Store.open(Path(folder) / "encore.sqlite3") as store:
-            gate = Gate(store, screening, answer_tokens=Settings().context_tokens)
+            gate = Gate(store, screening, answer_tokens=Settings().context_tokens, direct_messages=Quotas())
             for number, talk in enumerate(talks[:_WARM_UP]):  # rules are compiled, caches filled
                 await _moderate(gate, talk, Asker(2, number, 1, ()), Times())
             times.scores.clear()

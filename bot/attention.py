@@ -68,10 +68,9 @@ class Attention:
             return None
         if message.author.id in await self._store.opted_out():
             return None
-        server = await self._store.server_settings(message.guild.id if message.guild else None)
-        if message.guild is not None and await self._store.is_muted(
-            message.guild.id, message.author.id, role_ids(message.author)
-        ):
+        guild_id = message.guild.id if message.guild else None
+        server = await self._store.server_settings(guild_id)
+        if await self._store.is_muted(guild_id, message.author.id, role_ids(message.author)):
             return None
         if server.paused or (by_bot and not self._may_answer_bot(message.channel.id, server)):
             return None

@@ -23,7 +23,7 @@ from bot import case_ui
 from bot.attention import Attention
 from bot.cases import Cases
 from bot.error_handler import CommandTree
-from bot.gate import Gate
+from bot.gate import Gate, direct_messages
 from bot.moderation.findings import Audience
 from bot.ratings import Ratings
 from bot.records import Provenance
@@ -190,13 +190,17 @@ def build_bot(
     screening = screening or Screening()
     arms = learning.arms if learning is not None else None
     responder = Responder(store, model, settings=settings, arms=arms, screening=screening)
+    store.ban(settings.banned_members)
+    gate = Gate(
+        store, screening, answer_tokens=model.engine.info.context_tokens, direct_messages=direct_messages(settings)
+    )
     return EncoreBot(
         settings,
         store,
         model,
         responder,
         Ratings(store),
-        Gate(store, screening, answer_tokens=model.engine.info.context_tokens),
+        gate,
         learning=learning,
         provenance=provenance,
         draw=draw,

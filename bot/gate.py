@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bot.moderation.findings import Policy
     from bot.records import Reply, ServerSettings
     from bot.screening import Screening
+    from bot.settings import Settings
     from bot.store import Store
 
 log = logging.getLogger(__name__)
@@ -47,14 +48,24 @@ class Reading:
 
 
 class Gate:
-    """For all servers. `answer_tokens` are the most that a prompt and its answer take; `clock` gives UTC seconds."""
+    """For all servers, and `direct_messages` with their own quotas.
+
+    `answer_tokens` are the most that a prompt and its answer take; `clock` gives UTC seconds.
+    """
 
     def __init__(
-        self, store: Store, screening: Screening, *, answer_tokens: int, clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        screening: Screening,
+        *,
+        answer_tokens: int,
+        direct_messages: Quotas,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self.screening = screening
         self._clock = clock
+        self._direct_messages = direct_messages
         self._limiter = Limiter(clock, answer_tokens=answer_tokens)
         self._heard: OrderedDict[tuple[int, int, Category], float] = OrderedDict()  # when there was a case
         self._told: OrderedDict[tuple[int, int], float] = OrderedDict()  # until when a member needn't be told again
@@ -67,7 +78,7 @@ class Gate:
 
     def admit(self, asker: Asker, server: ServerSettings) -> Admission | Refusal:
         """Count a question, which is then to be settled, or return by which limit it is refused."""
-        return self._limiter.admit(asker, quotas(server.quotas))
+        return self._limiter.admit(asker, quotas(server.quotas) if asker.guild_id else self._direct_messages)
 
     def is_news(self, asker: Asker, refusal: Refusal) -> bool:
         """Return whether the member wasn't told yet that they have to wait; from now on they were."""
@@ -150,6 +161,17 @@ def quotas(given: Mapping[str, Mapping[str, Any]]) -> Quotas:
         limits.get("channel", Limit()),
         {int(key): limit for (kind, key), limit in by_id.items() if kind == "role"},
         {int(key): limit for (kind, key), limit in by_id.items() if kind == "channel"},
+    )
+
+
+def direct_messages(settings: Settings) -> Quotas:
+    """Return how much each member may ask in direct messages, where no moderator sets it."""
+    return Quotas(
+        Limit(
+            messages_per_minute=settings.dm_messages_per_minute or None,
+            messages_per_day=settings.dm_messages_per_day or None,
+            tokens_per_day=settings.dm_tokens_per_day or None,
+        )
     )
 
 

@@ -76,6 +76,13 @@ def _share(text: str) -> float:
     return value
 
 
+def _ids(text: str) -> frozenset[int]:
+    given = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isascii() and part.isdecimal() and 0 < int(part) < 2**63 for part in given):
+        raise ValueError("use ids such as 300000000000000001, parted by commas")
+    return frozenset(map(int, given))
+
+
 def _choice(*allowed: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in allowed:
@@ -185,6 +192,20 @@ class Settings:
     )
     retention_days_nights: int = _setting(
         90, "days that a night's data and report are kept (0 = for ever)", _integer(0, 36500)
+    )
+    banned_members: frozenset[int] = _setting(
+        frozenset(), "ids of members whom it answers nowhere, direct messages included, parted by commas", _ids
+    )
+    dm_messages_per_minute: int = _setting(
+        10, "direct messages of one member answered in a minute (0 = no limit)", _integer(0, 1000)
+    )
+    dm_messages_per_day: int = _setting(
+        200, "direct messages of one member answered in a day (0 = no limit)", _integer(0, 100_000)
+    )
+    dm_tokens_per_day: int = _setting(
+        200_000,
+        "tokens that one member's direct messages and their answers may take in a day (0 = no limit)",
+        _integer(0, 1_000_000_000),
     )
     safety_model: str = _setting(
         "embedded",

@@ -50,6 +50,7 @@ class CaseQueries:
         self._database = database
         self._clock = clock
         self._mutes: dict[tuple[int, int], float] | None = None  # (guild, member or role) -> until when
+        self._banned: frozenset[int] = frozenset()
 
     # ------------------------------------------------------------------ cases
 
@@ -172,8 +173,14 @@ class CaseQueries:
 
     # ------------------------------------------------------------------ members
 
+    def ban(self, member_ids: frozenset[int]) -> None:
+        """Have these members answered nowhere while this process lives: the operator's settings hold them, no table."""
+        self._banned = member_ids
+
     async def is_muted(self, guild_id: int | None, member_id: int, role_ids: Iterable[int] = ()) -> bool:
         """Return whether a member with these roles isn't to be answered; from memory after the first time."""
+        if member_id in self._banned:
+            return True
         muted = await self._muted()
         key, now = rows.guild_key(guild_id), self._clock()
         return any(now < muted.get((key, subject_id), -math.inf) for subject_id in (member_id, *role_ids))

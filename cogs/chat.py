@@ -47,7 +47,7 @@ _DELETED_KEPT = 1000  # ids of the messages deleted last
 _UNKNOWN_REPLY = "I no longer know this reply; ask me again instead."
 _NOT_YOURS = "Only who asked, or someone who may manage messages, can do this."
 _PAUSED = "I am paused in this server; a moderator can wake me with /encore resume."
-_MUTED = "A moderator has muted you for me in this server, so I don't answer you here."
+_MUTED = "A moderator, or whoever runs me, has muted you for me, so I don't answer you here."
 _QUESTION_GONE = "The message that I answered is gone; ask me again instead."
 _ALREADY = "I am already on it."
 

@@ -1,6 +1,7 @@
 """What comes before the moderators: `/report`, "Report this reply" in a message's menu, and what AutoMod did.
 
-Every member may report. What a case is, is `bot.cases`'; its card and buttons are `bot.case_ui`'s.
+Every member may report. Direct messages have no moderators: who reports there is told whom to tell. What a case is, is
+`bot.cases`'; its card and buttons are `bot.case_ui`'s.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ log = logging.getLogger(__name__)
 MENU = "Report this reply"  # the message command, and the title of its form
 THANKS = "Thank you; the moderators have your report. What you wrote is for them alone."
 TOO_MANY = f"You reported {REPORTS_AN_HOUR} replies within the hour; please tell a moderator if there is more."
+IN_DIRECT_MESSAGES = (
+    "Direct messages have no moderators: tell {}, who can change what I say and to whom. Report Message in its menu "
+    "tells Discord."
+)
+_WHO_KNOWS = "a moderator of a server that we share, who knows whoever runs me"
 _NO_REPLY = "This is no reply of mine that I know in this server; to report a member, ask a moderator."
 _REASON = 300  # characters
 _FORM_SECONDS = 3600.0
@@ -41,7 +47,6 @@ class Reports(commands.Cog):
     def __init__(self, bot: EncoreBot) -> None:
         self.bot = bot
         self._menu = app_commands.ContextMenu(name=MENU, callback=self.report_message)
-        app_commands.guild_only()(self._menu)
         self._acts: deque[tuple[int, int, int | None, str]] = deque(maxlen=_ACTS_KEPT)
 
     async def cog_load(self) -> None:
@@ -56,9 +61,11 @@ class Reports(commands.Cog):
 
     @app_commands.command(description="Tell the moderators that something is wrong with a reply of mine")
     @app_commands.describe(message="the reply: a link to its message, or the message's id", reason="what is wrong")
-    @app_commands.guild_only()
     async def report(self, interaction: Interaction, message: str, reason: app_commands.Range[str, 1, _REASON]) -> None:
         await interaction.response.defer(ephemeral=True)
+        if interaction.guild_id is None:
+            await tell(interaction, self._in_direct_messages())
+            return
         message_id = message_links.message_id(message, interaction.guild_id)
         if message_id is None:
             await tell(interaction, message_links.NOT_A_MESSAGE)
@@ -68,10 +75,15 @@ class Reports(commands.Cog):
     async def report_message(self, interaction: Interaction, message: discord.Message) -> None:
         """Open the form about the reply that a message shows."""
         # A form can only be the first answer, within three seconds and without a defer.
-        if await self._reply_id(interaction, message.id) is None:
+        if interaction.guild_id is None:
+            await tell(interaction, self._in_direct_messages())
+        elif await self._reply_id(interaction, message.id) is None:
             await tell(interaction, _NO_REPLY)
         else:
             await interaction.response.send_modal(_ReportForm(self, message.id))
+
+    def _in_direct_messages(self) -> str:
+        return IN_DIRECT_MESSAGES.format(self.bot.settings.privacy_contact or _WHO_KNOWS)
 
     async def take(self, interaction: discord.Interaction[Any], message_id: int, reason: str) -> None:
         """Bring the reply that a message shows before the moderators."""

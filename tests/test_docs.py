@@ -26,6 +26,8 @@ _COMMANDS = (
 
 
 def _shown(default: Any) -> str:
+    if isinstance(default, frozenset):
+        return ",".join(map(str, sorted(default)))
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bot.backups import COPY_DAYS
-
 if TYPE_CHECKING:
     from bot.privacy.forget import Receipt
     from bot.settings import Settings
@@ -52,8 +50,7 @@ def privacy_text(settings: Settings, *, model: str) -> str:
             "asked today. Moderators' changes, reports to them, and messages and answers that a server's filter hid or "
             f"reported to them are kept for {_days(settings.retention_days_audit)}. Whether you agreed, opted out, or "
             "are muted or banned from rating stays until that changes. Backups are for whoever runs me to delete; when "
-            "one is put back, what was deleted since is deleted from it again, and what you chose since holds. "
-            f"A database that was replaced so, or damaged, is removed after {COPY_DAYS} days.",
+            "one is put back, what was deleted since is deleted from it again, and what you chose since holds.",
             f"**What I learn from:** {GRANTED if settings.discord_training_permission else LOCKED} {_ROOM} Ratings are "
             "also counted, to choose between versions of me; such counts name nobody.",
             "**What you can do:**\n"
@@ -61,7 +58,8 @@ def privacy_text(settings: Settings, *, model: str) -> str:
             "- /mydata delete: I delete it, from what I learned too: versions of me that had read you are taken away.\n"
             "- /mydata optout: I read, answer and keep nothing of yours.\n"
             "- /consent withdraw: you teach me nothing.\n"
-            "- “Report this reply” in a reply's menu asks a human.",
+            "- “Report this reply” in a reply's menu brings it before the server's moderators. Direct messages have "
+            "none: there, tell who answers for me.",
             f"**Who answers for me:** {contact}.",
         ]
     )
@@ -91,12 +89,6 @@ def receipt_text(receipt: Receipt) -> str:
             "Kept: that you asked for this, so that a restored backup deletes it again; whether you opted out "
             "or are muted; and, if you moderate, what you changed. My messages stay in the channels until a moderator "
             "deletes them."
-        )
-    if receipt.copies:
-        what = "A copy" if receipt.copies == 1 else f"{receipt.copies} copies"
-        lines.append(
-            f"{what} of my database from before a restore or a damage may still hold it; I read nothing there, and "
-            f"remove such copies {COPY_DAYS} days after they were made."
         )
     if receipt.failures:
         lines.append("Not all of it could be removed yet; I try again when I start next.")
