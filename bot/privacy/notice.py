@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bot.backups import COPY_DAYS
+
 if TYPE_CHECKING:
     from bot.privacy.forget import Receipt
     from bot.settings import Settings
@@ -50,7 +52,8 @@ def privacy_text(settings: Settings, *, model: str) -> str:
             "asked today. Moderators' changes, reports to them, and messages and answers that a server's filter hid or "
             f"reported to them are kept for {_days(settings.retention_days_audit)}. Whether you agreed, opted out, or "
             "are muted or banned from rating stays until that changes. Backups are for whoever runs me to delete; when "
-            "one is put back, what was deleted since is deleted from it again, and what you chose since holds.",
+            "one is put back, what was deleted since is deleted from it again, and what you chose since holds. "
+            f"A database that was replaced so, or damaged, is removed after {COPY_DAYS} days.",
             f"**What I learn from:** {GRANTED if settings.discord_training_permission else LOCKED} {_ROOM} Ratings are "
             "also counted, to choose between versions of me; such counts name nobody.",
             "**What you can do:**\n"
@@ -89,6 +92,12 @@ def receipt_text(receipt: Receipt) -> str:
             "Kept: that you asked for this, so that a restored backup deletes it again; whether you opted out "
             "or are muted; and, if you moderate, what you changed. My messages stay in the channels until a moderator "
             "deletes them."
+        )
+    if receipt.copies:
+        what = "A copy" if receipt.copies == 1 else f"{receipt.copies} copies"
+        lines.append(
+            f"{what} of my database from before a restore or a damage may still hold it; I read nothing there, and "
+            f"remove such copies {COPY_DAYS} days after they were made."
         )
     if receipt.failures:
         lines.append("Not all of it could be removed yet; I try again when I start next.")
