@@ -2,8 +2,9 @@
 
 An entry is a word or a phrase; `*` at the beginning or end of a word stands for more letters, as in Discord's AutoMod.
 Words of spaced scripts match whole words alone ("ass" is not in "classic"); Chinese and Japanese match anywhere. Found
-are words as written, in leetspeak ("sh1t"), with letters repeated ("shiiit") and parted ("s.h.i.t", "s h i t"). Not
-found: misspellings ("phuck"), letters left out ("f*ck"), words parted in two by a space ("fu ck").
+are words as written, in leetspeak ("sh1t"), with letters repeated ("shiiit") and parted ("s.h.i.t", "s h i t"), and
+with Discord's markup inside ("s||hi||t"). Not found: misspellings ("phuck"), letters left out ("f*ck"), words parted in
+two by a space ("fu ck").
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from bot.moderation import readings
 from bot.moderation.findings import Category, Finding
-from bot.moderation.normalise import SPACELESS, Forms, fold, is_spaceless
+from bot.moderation.normalise import SPACELESS, Forms, Plain, fold, is_spaceless, letters_of
 from bot.moderation.readings import Run, Word
 
 LONGEST_ENTRY = 60  # characters, as in Discord's AutoMod
@@ -102,12 +103,18 @@ class Blocklist:
 
     def find(self, forms: Forms) -> list[Finding]:
         """Return what a text holds of the list, each place and entry once."""
-        text = forms.folded.text
+        found = self._find(forms, forms.folded, forms.letters)
+        if forms.unmarked is not forms.folded:
+            found += self._find(forms, forms.unmarked, letters_of(forms.unmarked))
+        return list(dict.fromkeys(found))
+
+    def _find(self, forms: Forms, plain: Plain, letters: Plain) -> list[Finding]:
+        text = plain.text
         hits = {*self._in_words(text), *self._in_parted_letters(text), *self._in_symbols(text)}
         if _HAS_SPACELESS.search(text):
-            hits |= set(self._in_spaceless(forms))
+            hits |= set(self._in_spaceless(text, letters))
         return [
-            Finding.at("word", self._category, forms, forms.folded, start, end, written)
+            Finding.at("word", self._category, forms, plain, start, end, written)
             for start, end, written in sorted(hits)
         ]
 
@@ -169,10 +176,9 @@ class Blocklist:
                 if whole or sum(sign.isalnum() for sign in written) >= _SHORTEST_INSIDE:
                     yield start, end, written
 
-    def _in_spaceless(self, forms: Forms) -> Iterator[tuple[int, int, str]]:
-        text = forms.folded.text
-        for start, end, written in self._anywhere.find(readings.runs(forms.letters.text, forms.letters.origins), text):
-            if not _WIDE_GAP.search(text, start, end):
+    def _in_spaceless(self, text: str, letters: Plain) -> Iterator[tuple[int, int, str]]:
+        for start, end, written in self._anywhere.find(readings.runs(letters.text, letters.origins), text):
+            if not _WIDE_GAP.search(text, start, end) or _is_a_column(text, start, end):
                 yield start, end, written
 
     def _in_symbols(self, text: str) -> Iterator[tuple[int, int, str]]:
@@ -237,6 +243,14 @@ def explicit() -> Blocklist:
 @lru_cache(maxsize=1 << 14)
 def _key(letters: str) -> str:
     return _letters(readings.runs(letters, range(len(letters))))
+
+
+def _is_a_column(text: str, start: int, end: int) -> bool:
+    """Return whether each letter has a line of its own, with nothing else in it."""
+    lines = text[start:end].split("\n")
+    first, last = text.rfind("\n", 0, start) + 1, text.find("\n", end)
+    around = text[first:start] + text[end : last if last >= 0 else len(text)]
+    return all(sum(map(str.isalnum, line)) == 1 for line in lines) and not any(map(str.isalnum, around))
 
 
 def _letters(word: Sequence[Run]) -> str:

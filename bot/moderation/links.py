@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from bot.moderation.findings import Category, Finding
 from bot.moderation.normalise import Forms, clean
 
-_HOST_END = r"\s/\\?#<>()\[\]\"'`|*，。！？；、"
+_HOST_END = r"\s/?#<>()\[\]\"'`|*，。！？；、"
 _LINK = re.compile(
-    rf"(?P<scheme>(?:https?|hxxps?|ftp)://)(?P<host>[^{_HOST_END}]+)[^\s<>()\[\]]*|(?<![a-z0-9.@/_-])www\.[^{_HOST_END}:]+[^\s<>()\[\]]*"
+    rf"(?P<scheme>(?:https?|hxxps?|ftp)://)(?P<host>\[[0-9a-f:.]{{2,45}}\]|[^{_HOST_END}]+)[^\s<>()\[\]]*|(?<![a-z0-9.@/_-])www\.[^{_HOST_END}:]+[^\s<>()\[\]]*"
 )
 _MASK = re.compile(r"\[[^\]\n]{0,100}\]\(<?\Z")
 _INVITE = re.compile(
@@ -58,7 +58,9 @@ def open_from(forms: Forms) -> int | None:
 
 
 def is_allowed(host: str, allowed: frozenset[str]) -> bool:
-    """Return whether a host, as it was written, is one of `allowed` or below one."""
+    """Return whether a host, as it was written, is one of `allowed` or below one. Programs disagree on backslashes."""
+    if "\\" in host:
+        return False
     try:
         name = clean(host).text.rpartition("@")[2].partition(":")[0].rstrip(".").encode("idna").decode("ascii").lower()
     except UnicodeError:

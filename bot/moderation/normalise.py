@@ -26,8 +26,11 @@ SPACELESS = "\u3041-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _MARKUP = re.compile(
     r"\[(?=[^\[\]\n]{1,100}\]\()|\]\([^()\n]{0,300}\)"  # [text](address) shows as the text
     r"|<a?:\w{2,32}:\d{1,20}>|:\w{1,32}:"  # a server's own emoji
+    r"|\|(?:[3)<]|-\||_\|)"  # letters drawn by signs
     rf"|[*_~|`\\]+|(?<=[{SPACELESS}]) +(?=[{SPACELESS}])"
 )
+_DRAWN = {"|3": "b", "|)": "d", "|<": "k", "|-|": "h", "|_|": "u"}
+_TURNED = dict(zip("ɐɔǝɟᵷɥᴉʞɯɹʇʌʍʎ", "acefghikmrtvwy", strict=True))  # upside down
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +85,7 @@ class Forms:
     @cached_property
     def letters(self) -> Plain:
         """The letters and digits of the folded text, with their places there."""
-        folded = self.folded.text
-        places = [at for at, sign in enumerate(folded) if sign.isalnum()]
-        return Plain("".join([folded[at] for at in places]), places)
+        return letters_of(self.folded)
 
 
 def clean(text: str) -> Plain:
@@ -101,14 +102,22 @@ def fold(text: str) -> Plain:
     return _mapped(text, _fold_character)
 
 
+def letters_of(plain: Plain) -> Plain:
+    """Return the letters and digits of a normal form, with their places there."""
+    places = [at for at, sign in enumerate(plain.text) if sign.isalnum()]
+    return Plain("".join([plain.text[at] for at in places]), places)
+
+
 def unmark(folded: Plain) -> Plain:
     """Return a folded text without the markup and emoji that may stand inside a word, the same if it has none."""
-    marks = [match.span() for match in _MARKUP.finditer(folded.text)]
-    if not marks:
-        return folded
-    starts, ends = [0, *(end for _, end in marks)], [*(start for start, _ in marks), len(folded.text)]
-    places = [at for start, end in zip(starts, ends, strict=True) for at in range(start, end)]
-    return Plain("".join([folded.text[at] for at in places]), [folded.origins[at] for at in places])
+    letters, at = "", 0
+    origins: list[int] = []
+    for match in _MARKUP.finditer(folded.text):
+        drawn = _DRAWN.get(match[0], "")
+        letters += folded.text[at : match.start()] + drawn
+        origins += folded.origins[at : match.start()] if not drawn else folded.origins[at : match.start() + 1]
+        at = match.end()
+    return Plain(letters + folded.text[at:], [*origins, *folded.origins[at:]]) if at else folded
 
 
 def is_hidden(character: str) -> bool:
@@ -190,4 +199,4 @@ def _tables() -> dict[str, str]:
     readings = dict(line.split("\t") for line in lines)
     traditional, simplified = (_DATA / "simplified.txt").read_text("utf-8").splitlines()
     table = {character: reading for reading, characters in readings.items() for character in characters}
-    return table | dict(zip(traditional, simplified, strict=True))
+    return table | _TURNED | dict(zip(traditional, simplified, strict=True))

@@ -23,9 +23,9 @@ CHUNK = re.compile(rf"[^\s{SPACELESS}]+")  # of scripts with spaces
 _WORD = re.compile(r"[^\W_]+")
 _PIECE = re.compile(rf"(?:[^\W_]|[{re.escape(_SYMBOLS)}])+")
 _LETTER = rf"(?:[^\W_{SPACELESS}]|[@$!])(?![^\W_])"
-_GAP = rf"[^\w@$!\n{SPACELESS}_]|_"
-_PARTED = re.compile(rf"(?<![^\W_])(?:{_LETTER}(?:{_GAP}){{1,3}}){{2,}}{_LETTER}")
-_PARTED_TAIL = re.compile(rf"(?<![^\W_])(?:{_LETTER}(?:{_GAP}){{1,3}})+(?:{_LETTER})?\Z")
+_GAP = rf"(?:[^\w@$!{SPACELESS}_]|_){{1,6}}"
+_PARTED = re.compile(rf"(?<![^\W_])(?:{_LETTER}{_GAP}){{2,}}{_LETTER}")
+_PARTED_TAIL = re.compile(rf"(?<![^\W_])(?:{_LETTER}{_GAP})+(?:{_LETTER})?\Z")
 _LONGEST_WORD = 64  # letters; more is no word of any list
 _LONGEST_TAIL = 160
 
@@ -117,7 +117,7 @@ def joined(text: str) -> Iterator[tuple[Run, ...]]:
 
 
 def parted(text: str) -> Iterator[tuple[Run, ...]]:
-    """Yield three or more single letters that up to three spaces or marks part from each other: "s h i t"."""
+    """Yield three or more single letters that up to six spaces or marks part from each other: "s h i t"."""
     for match in _PARTED.finditer(text):
         places = [at for at in range(match.start(), match.end()) if text[at].isalnum() or text[at] in "@$!"]
         yield runs("".join(text[at] for at in places), places)

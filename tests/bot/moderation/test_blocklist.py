@@ -62,6 +62,12 @@ def test_the_towns_and_words_that_trip_simple_filters_pass_the_built_in_lists(to
         "𝖘𝖍𝖎𝖙",
         "🆂🅷🅸🆃",
         "what_shit_this",
+        "s    h    i    t",
+        "sh:smile:it",
+        "s[hi](https://wikipedia.org)t",
+        "s||hi||t",
+        "s|-|it",
+        "sɥᴉʇ",
     ],
 )
 def test_a_disguised_word_is_found_where_it_stands(disguised: str) -> None:
@@ -86,6 +92,10 @@ def test_a_disguised_word_is_found_where_it_stands(disguised: str) -> None:
         ("傻傻逼逼", "傻逼"),
         ("他媽的", "他妈的"),
         ("\u200b他\u200b妈\u200b的", "他妈的"),
+        ("s\nh\ni\nt", "shit"),
+        ("傻\n逼", "傻逼"),
+        ("看：\n傻\n逼\n", "傻逼"),
+        ("傻:smile:逼", "傻逼"),
         ("look 🖕", "🖕"),
         ("at 13. it is", "13."),
     ],
@@ -96,6 +106,7 @@ def test_phrases_stars_and_chinese(text: str, entry: str) -> None:
 
 def test_a_chinese_word_does_not_reach_over_a_sentence() -> None:
     assert found(WORDS, "他真傻。逼近了") == []
+    assert found(WORDS, "他真傻\n逼近了") == []
 
 
 @pytest.mark.parametrize("entry", ["", "  ", "*", "a" * (LONGEST_ENTRY + 1)])

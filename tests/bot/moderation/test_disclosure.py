@@ -105,6 +105,10 @@ def test_public_numbers_and_prose_pass(text: str) -> None:
         ("see https://wikipediа.org", "link"),  # with a Cyrillic letter
         ("see https://xn--wikipedi-86g.org", "link"),
         ("see http://1.2.3.4:80/", "link"),
+        ("see http://[::1]/x", "link"),
+        ("see https://wikipedia.org\\.evil.ru", "link"),
+        ("see https://evil.ru\\.wikipedia.org", "link"),
+        ("see https://evil.ru\\@wikipedia.org", "link"),
         ("see hxxps://evil.ru", "link"),
         ("see h\u200bttps://evil.ru", "link"),
         ("去www.evil.ru看", "link"),
