@@ -106,7 +106,9 @@ class EncoreBot(commands.Bot):
 
     async def review(self, ask: Ask, reply_id: int | None, said: str, findings: Sequence[Finding]) -> None:
         """Bring what was said before a server's moderators, with what was found in it."""
-        if ask.guild_id is not None and self.gate.is_new_case(ask.guild_id, ask.member_id, findings):
+        if ask.guild_id is not None and self.gate.is_new_case(
+            ask.guild_id, ask.member_id, {found.category for found in findings}
+        ):
             await case_ui.review(self, ask, reply_id, said, findings)
 
     def audience(self, channel_id: int, server: ServerSettings) -> Audience:

@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,7 @@ class Gate:
         self._clock = clock
         self._direct_messages = direct_messages
         self._limiter = Limiter(clock, answer_tokens=answer_tokens)
-        self._heard: OrderedDict[tuple[int, int, Category], float] = OrderedDict()  # when there was a case
+        self._heard: OrderedDict[tuple[int, int, str], float] = OrderedDict()  # when there was a case
         self._told: OrderedDict[tuple[int, int], float] = OrderedDict()  # until when a member needn't be told again
 
     async def open(self) -> None:
@@ -118,10 +118,12 @@ class Gate:
         except StoreError as error:  # it counts until the next restart
             log.warning("what a member used is not kept: %s", error)
 
-    def is_new_case(self, guild_id: int, member_id: int, findings: Sequence[Finding]) -> bool:
-        """Return whether moderators should have a case: of one member and kind of finding they do once in a while."""
+    def is_new_case(self, guild_id: int, member_id: int, kinds: Iterable[str]) -> bool:
+        """Return whether moderators should have a case: of one member and kind, a finding's category or a case's
+        source, they do once in a while.
+        """
         now = self._clock()
-        keys = [(guild_id, member_id, found.category) for found in findings]
+        keys = [(guild_id, member_id, kind) for kind in kinds]
         if all(0 <= now - self._heard.get(key, -math.inf) < _CASE_SECONDS for key in keys):
             return False
         self._heard.update(dict.fromkeys(keys, now))

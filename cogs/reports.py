@@ -106,7 +106,9 @@ class Reports(commands.Cog):
 
     @commands.Cog.listener()
     async def on_automod_action(self, execution: discord.AutoModAction) -> None:
-        """Bring a message to the bot that AutoMod acted on before the moderators, once for all that it did."""
+        """Bring a message to the bot that AutoMod acted on before the moderators: once for all that it did, and of one
+        member once in a while.
+        """
         if execution.channel_id is None:  # it acted on a member's profile
             return
         act = (execution.user_id, execution.channel_id, execution.message_id, execution.content)
@@ -115,6 +117,8 @@ class Reports(commands.Cog):
         self._acts.append(act)
         try:
             if not await self._is_to_me(execution, execution.channel_id):
+                return
+            if not self.bot.gate.is_new_case(execution.guild_id, execution.user_id, [CaseSource.AUTOMOD]):
                 return
             case_id = await self.bot.store.open_case(
                 execution.guild_id,

@@ -252,15 +252,17 @@ class _Unavailable:
 # ---------------------------------------------------------------------- AutoMod
 
 
-async def acted(world: World, content: str, *, message: Any = None, kinds: tuple[int, ...] = (1,)) -> None:
-    """Have AutoMod act on what alice wrote in #general, as Discord's gateway tells it."""
+async def acted(
+    world: World, content: str, *, by: Any = None, message: Any = None, kinds: tuple[int, ...] = (1,)
+) -> None:
+    """Have AutoMod act on what alice, or another, wrote in #general, as Discord's gateway tells it."""
     for kind in kinds:
         payload = {
             "guild_id": str(world.guild.id),
             "action": {"type": kind, "metadata": {"channel_id": str(world.mod_room.id), "duration_seconds": 60}},
             "rule_id": "77",
             "rule_trigger_type": 1,
-            "user_id": str(world.alice.id),
+            "user_id": str((by or world.alice).id),
             "channel_id": str(world.channel("general").id),
             "content": content,
             "matched_keyword": "fool",
@@ -296,6 +298,14 @@ async def test_flagged_reply_to_the_bot_is_a_case_and_talk_among_members_is_none
     await acted(world, "bob is a fool")
     await acted(world, "bob is a fool", message=await world.say(world.alice, "general", "bob is a fool"))
     assert await open_count(world) == 1
+
+
+async def test_member_whom_automod_stops_again_and_again_is_one_case_in_a_while(world: World) -> None:
+    for number in range(3):
+        await acted(world, f"{world.mention} you fool {number}")
+    assert await open_count(world) == 1
+    await acted(world, f"{world.mention} you fool", by=world.bob)
+    assert await open_count(world) == 2
 
 
 async def test_words_of_who_opted_out_are_not_kept(world: World) -> None:
