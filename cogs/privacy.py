@@ -156,8 +156,8 @@ class Privacy(commands.Cog):
 
     async def _delete(self, interaction: discord.Interaction[Any]) -> str:
         """Delete what is held of who confirmed it, and answer with the receipt."""
+        self.bot.gate.forget(interaction.user.id)  # first: an answer under way must not be counted after the deletion
         receipt = await self._forget.delete(interaction.user.id)
-        self.bot.gate.forget(interaction.user.id)
         self.bot.dispatch("member_forgotten", interaction.user.id)
         return receipt_text(receipt)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from bot.backups import kept_aside
 from bot.database import explained
 from bot.privacy.journal import RequestKind
-from bot.privacy.members import members_of
+from bot.privacy.members import members_by_night, members_of
 from models.learning.files import sync_folder
 
 if TYPE_CHECKING:
@@ -152,9 +152,8 @@ class Forget:
             return Receipt(rows, tuple(removed), gone.adapters, gone.serving, gone.changed, (*gone.failures, *failures))
 
     def _holding(self, members: Set[int]) -> set[str]:
-        found = self._nights.iterdir() if self._nights.is_dir() else ()
-        folders = [path for path in found if path.is_dir() and not path.name.startswith(".")]
-        return {path.name for path in folders if (ids := members_of(path)) is None or not ids.isdisjoint(members)}
+        by_night = members_by_night(self._nights)
+        return {night for night, ids in by_night.items() if ids is None or not ids.isdisjoint(members)}
 
     def _says_whose(self, night: str) -> bool:
         return members_of(self._nights / Path(night).name) is not None

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bot.moderation.limits import day_of
+from bot.moderation.limits import Count, Scope, day_of
 from bot.privacy.forget import Receipt
 from bot.privacy.members import note_members
 from bot.settings import Settings
@@ -229,6 +229,28 @@ async def test_deletion_asks_first_and_answers_with_a_receipt(world: World, forg
     told = await world.eventually(lambda: question.content if "Deleted:" in question.content else "")
     assert forget.deleted == [world.alice.id]
     assert "1 reply to you, 2 ratings" in told and "the model as it came answers now" in told and "Kept:" in told
+
+
+async def test_answer_under_way_at_a_deletion_is_not_counted_for_the_member(
+    world: World, forget: FakeForget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.engine.seconds_per_token = 0.02
+    await world.ask(world.alice, "general", "a question " * 8)
+    await world.eventually(lambda: world.replies("general"))
+
+    async def usage() -> list[Count]:
+        return await world.store.usage(day_of(time.time()))
+
+    async def delete_until_it_ended(member_id: int) -> Receipt:
+        await world.answered_in("general")
+        await world.eventually(usage)
+        return forget.receipt
+
+    monkeypatch.setattr(forget, "delete", delete_until_it_ended)
+    question = await answer(world, "mydata delete")
+    await world.click(world.alice, question, label="Delete everything")
+    await world.eventually(lambda: "Deleted:" in question.content)
+    assert [count.scope for count in await usage()] == [Scope.CHANNEL]
 
 
 async def test_deletion_can_be_thought_over(world: World, forget: FakeForget) -> None:
