@@ -18,6 +18,7 @@ from discord import ui
 
 from bot import checks
 from bot.cases import choices, decided
+from bot.confirm import Confirm
 from bot.error_handler import press, tell
 from bot.errors import StoreError
 from bot.night_cards import Card
@@ -54,6 +55,7 @@ _DONE = {
     "their successors is promoted; /training rollback takes it away at once.",
 }
 _OF_MESSAGE = "No night to come learns from the replies that answered this message, or read it until now."
+_MEMBERS_MESSAGE = "This deletes the member's message that the case is about, for everyone. It can't be undone."
 _TRY_AGAIN = "Discord didn't let me delete all of it; please try again in a moment."
 _MAY_NOT = "I lack Manage Messages in <#{}>, so I can't delete what a member wrote; grant it, or delete it by its link."
 
@@ -154,25 +156,44 @@ class CaseButton(
 
     async def _act(self, interaction: discord.Interaction[Any]) -> None:
         bot: EncoreBot = interaction.client
-        case = await bot.store.case(self._case_id)
-        if case is None or (int(case.opened_at), case.guild_id) != (self._opened, interaction.guild_id):
+        case = await self._case(interaction)
+        if case is None:
             await _clear(interaction)
             await tell(interaction, UNKNOWN_CASE)
         elif self._action == _LOCK:
             await bot.cases.lock(case.guild_id, interaction.user.id)
             await tell(interaction, LOCKED)
-        elif case.decision is not None:
-            await tell(interaction, f"This case is closed already. {decided(case)}")
+        elif self._action == Decision.DELETE and case.decision is None and case.reply_id is None:
+            view = Confirm(
+                interaction,
+                lambda press: self._decide(interaction),
+                yes=_LABELS[Decision.DELETE],
+                no="Keep it",
+                moderators=True,
+            )
+            await interaction.followup.send(_MEMBERS_MESSAGE, view=view, ephemeral=True)
         else:
-            await self._decide(interaction, bot, case, Decision(self._action))
+            await tell(interaction, await self._decide(interaction))
 
-    async def _decide(
-        self, interaction: discord.Interaction[Any], bot: EncoreBot, case: Case, decision: Decision
-    ) -> None:
+    async def _case(self, interaction: discord.Interaction[Any]) -> Case | None:
+        """Return the button's case, None where its id is another's by now."""
+        case: Case | None = await interaction.client.store.case(self._case_id)
+        if case is None or (int(case.opened_at), case.guild_id) != (self._opened, interaction.guild_id):
+            return None
+        return case
+
+    async def _decide(self, interaction: discord.Interaction[Any]) -> str:
+        """Decide as the button that was pressed says, and return what became of it."""
+        bot: EncoreBot = interaction.client
+        decision = Decision(self._action)
+        case = await self._case(interaction)
+        if case is None:
+            return UNKNOWN_CASE
+        if case.decision is not None:
+            return f"This case is closed already. {decided(case)}"
         # Before the case is closed: cut short in between, it stays open and can be decided again.
         if decision is Decision.DELETE and (failure := await _delete(bot, case)) is not None:
-            await tell(interaction, failure)
-            return
+            return failure
         of_message = decision is Decision.UNLEARN and case.reply_id is None
         told = _OF_MESSAGE if of_message else _DONE[decision]
         if not await bot.cases.decide(case, decision, interaction.user.id):
@@ -182,7 +203,7 @@ class CaseButton(
         if card is not None and case.card is None:  # pressed before it was noted where the card stands
             await bot.store.place_card(case.id, *card)
         await show(bot, case.id)
-        await tell(interaction, told)
+        return told
 
 
 def _card_pressed(interaction: discord.Interaction[Any]) -> tuple[int, int] | None:

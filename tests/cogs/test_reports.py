@@ -52,6 +52,23 @@ async def decide(world: World, shown: Any, action: str, *, by: Any = None) -> st
     return await said(world, result)
 
 
+async def asked_to_delete(world: World, shown: Any) -> Any:
+    """Press a case's "Delete it" and return the question that the moderator is asked."""
+    custom_id = next(name for name in world.custom_ids(shown) if name.startswith("encore:case:delete:"))
+    result = await world.answered(await world.click(world.moderator, shown, custom_id=custom_id))
+    (question,) = await world.eventually(lambda: [m for m in (result.response, *result.followups) if m and m.content])
+    assert "can't be undone" in question.content
+    return question
+
+
+async def delete_members(world: World, shown: Any) -> str:
+    """Delete a case's message of a member, and return what became of it."""
+    question = await asked_to_delete(world, shown)
+    await world.click(world.moderator, question, label="Delete it")
+    await world.eventually(lambda: "undone" not in question.content and question.content != "One moment ...")
+    return str(question.content)
+
+
 async def open_count(world: World) -> int:
     return (await world.store.open_cases(world.guild.id, 1))[1]
 
@@ -328,14 +345,26 @@ async def flagged(world: World) -> tuple[Any, Any]:
 async def test_members_message_is_deleted_where_i_may(world: World) -> None:
     asked, shown = await flagged(world)
     await world.set_bot_permissions("general", manage_messages=False)
-    told = await decide(world, shown, "delete")
+    told = await delete_members(world, shown)
     general = world.channel("general").id
     assert told.startswith(f"I lack Manage Messages in <#{general}>") and "delete it by its link" in told
     assert await open_count(world) == 1 and asked.id in [message.id for message in world.messages("general")]
     await world.set_bot_permissions("general", manage_messages=True)
-    assert await decide(world, shown, "delete") == "It is deleted."
+    assert await delete_members(world, shown) == "It is deleted."
     assert asked.id not in [message.id for message in world.messages("general")]
     assert (await audit(world))[0][1:] == ("case delete", {"case": 1, "message_id": asked.id})
+
+
+async def test_members_message_stays_unless_that_is_confirmed(world: World) -> None:
+    asked, shown = await flagged(world)
+    question = await asked_to_delete(world, shown)
+    await world.answered(await world.click(world.moderator, question, label="Keep it"))
+    assert await open_count(world) == 1 and asked.id in [message.id for message in world.messages("general")]
+    question = await asked_to_delete(world, shown)
+    await decide(world, shown, "dismiss")  # by another moderator, meanwhile
+    await world.click(world.moderator, question, label="Delete it")
+    await world.eventually(lambda: question.content.startswith("This case is closed already."))
+    assert asked.id in [message.id for message in world.messages("general")]
 
 
 async def test_replies_that_read_a_members_message_are_never_learned_from(world: World) -> None:
