@@ -88,7 +88,7 @@ class NightRatings:
             eligible(self._discord_permitted), model_sha256=self._spec.sha256, prompt_version=PROMPT_VERSION
         )
         wait = "1 rating waits for its member's" if votes == 1 else f"{votes:,} ratings wait for their members'"
-        return f"{wait} consent: /consent ask posts the question." if votes else ""
+        return f"{wait} consent: /mod consent posts the question." if votes else ""
 
     async def policy(self) -> dict[str, Any]:
         """Return what the morning card says of who may teach."""

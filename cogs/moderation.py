@@ -1,4 +1,4 @@
-"""Moderators in control: `/mod queue | mute | unmute | muted | purge | audit`, and `/lock` with `/unlock`.
+"""Moderators in control: `/mod queue | mute | unmute | muted | purge | consent | audit`, and `/lock` with `/unlock`.
 
 Discord hides these from members, and the cog checks again. What a lock or a decision does is `bot.cases`'.
 """
@@ -19,6 +19,7 @@ from bot.confirm import CONFIRM_SECONDS, Confirm
 from bot.error_handler import tell
 from bot.moderation.limits import Scope
 from bot.notices import as_embed
+from cogs.privacy import Privacy
 
 if TYPE_CHECKING:
     from bot.client import EncoreBot
@@ -186,6 +187,14 @@ class Moderation(commands.Cog):
                 detail = {"channel_id": interaction.channel_id, "messages": deleted}
                 await self.bot.store.add_audit(interaction.guild_id, interaction.user.id, "mod purge", detail)
         return f"I deleted {deleted} of my messages." if deleted != 1 else "I deleted 1 message."
+
+    # ------------------------------------------------------------------ consent
+
+    @mod.command(description="Ask the members of this channel for their consent, with buttons")
+    async def consent(self, interaction: Interaction) -> None:
+        privacy = self.bot.get_cog(Privacy.__cog_name__)
+        assert isinstance(privacy, Privacy)
+        await privacy.ask(interaction)
 
     # ------------------------------------------------------------------ audit
 

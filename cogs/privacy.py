@@ -14,7 +14,6 @@ import discord
 from discord import app_commands, ui
 from discord.ext import commands
 
-from bot import checks
 from bot.composition import NIGHTS
 from bot.confirm import Confirm
 from bot.error_handler import press, tell
@@ -41,7 +40,7 @@ PROMPT = (
 
 
 class Privacy(commands.Cog):
-    """Commands for every member; `/consent ask` is the moderators'."""
+    """Commands for every member; `/mod consent` (cogs/moderation.py) posts the question of `ask`."""
 
     consent = app_commands.Group(name="consent", description="Whether your ratings and words may teach me")
     mydata = app_commands.Group(name="mydata", description="What I hold of you: see it, delete it, or stop it")
@@ -105,15 +104,12 @@ class Privacy(commands.Cog):
             told = "You haven't said; so your ratings teach me nothing. /consent give lets them."
         await tell(interaction, told)
 
-    @consent.command(description="Moderators: ask the members of this channel for their consent, with buttons")
-    @app_commands.guild_only()
     async def ask(self, interaction: Interaction) -> None:
-        if not checks.is_moderator(interaction):
-            raise checks.NotModerator
+        """Ask the members of a channel for their consent, as a moderator wishes."""
         embed = discord.Embed(title="May your reactions teach me?", description=PROMPT, colour=_COLOUR)
         await interaction.response.send_message(embed=embed, view=_ConsentButtons(self))
         detail = {"channel_id": interaction.channel_id}
-        await self.bot.store.add_audit(interaction.guild_id, interaction.user.id, "consent ask", detail)
+        await self.bot.store.add_audit(interaction.guild_id, interaction.user.id, "mod consent", detail)
 
     # ------------------------------------------------------------------ data
 

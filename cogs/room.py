@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _CLOCK_SECONDS = 60.0
 _IMPORT = "bring some with `encore prompts import FILE`"
 _NO_ROOM = "There is no rating room in this server; begin one with /room start."
-_CONSENT = "Reactions teach me once their member agrees: /consent ask posts the question."
+_CONSENT = "Reactions teach me once their member agrees: /mod consent posts the question."
 _HOLDS = {
     Hold.PAUSED: "I am paused in this server until /encore resume.",
     Hold.NO_PROMPTS: f"No prompts are left; {_IMPORT}.",

@@ -93,10 +93,10 @@ async def test_report_says_how_many_ratings_wait_for_consent_as_the_card_does(tm
         reply = await ended_reply(h.store, provenance=Provenance.OPERATOR)
         await vote(h.store, reply, 2)
         night = await h.nightly.run(Cause.COMMAND)
-        assert night.sentences[-1] == "1 rating waits for its member's consent: /consent ask posts the question."
+        assert night.sentences[-1] == "1 rating waits for its member's consent: /mod consent posts the question."
         assert h.drawn == [(h.nightly.folder(night), night.sentences[0])]
         report = await asyncio.to_thread(tell_end, h.nightly.folder(night))
-        assert "1 rating waits for its member&#39;s consent: /consent ask posts the question." in report.read_text()
+        assert "1 rating waits for its member&#39;s consent: /mod consent posts the question." in report.read_text()
 
 
 async def test_second_night_is_judged_against_what_the_first_made(tmp_path: Path) -> None:

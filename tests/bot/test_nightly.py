@@ -68,7 +68,7 @@ async def test_a_night_that_is_short_of_ratings_says_how_many_wait_for_consent(t
         await vote(h.store, replies[1], 2)
         await h.store.give_consent(3)
         night = await h.nightly.run(Cause.COMMAND)
-        assert night.sentences[-1] == "3 ratings wait for their members' consent: /consent ask posts the question."
+        assert night.sentences[-1] == "3 ratings wait for their members' consent: /mod consent posts the question."
         await h.store.give_consent(2)
         await h.store.withdraw_consent(4)
         assert "consent" not in " ".join((await h.nightly.run(Cause.COMMAND)).sentences)

@@ -41,7 +41,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 async def test_there_are_these_commands(world: World) -> None:
     assert list(leaves(world.backend.find_command("mod", world.guild.id, type=1))) == [
-        "mod queue", "mod mute", "mod unmute", "mod muted", "mod purge", "mod audit",
+        "mod queue", "mod mute", "mod unmute", "mod muted", "mod purge", "mod consent", "mod audit",
     ]  # fmt: skip
 
 
@@ -64,6 +64,7 @@ async def test_descriptions_are_short_sentences_without_a_full_stop(world: World
         ("mod unmute", {"whom": True}),
         ("mod muted", {}),
         ("mod purge", {"count": 1}),
+        ("mod consent", {}),
         ("mod audit", {}),
         ("lock", {}),
         ("unlock", {}),
@@ -148,7 +149,7 @@ async def test_muted_member_makes_no_other_version_with_a_button(world: World) -
     await run(world, "mod mute", whom=world.alice)
     result = await press(world, world.alice, reply, "regenerate")
     [answer] = await world.eventually(lambda: result.followups)
-    assert answer.content.startswith("A moderator has muted you") and answer.ephemeral
+    assert answer.content.startswith("A moderator, or whoever runs me, has muted you") and answer.ephemeral
     assert len(world.replies("general")) == 1
 
 
@@ -198,7 +199,7 @@ async def test_member_with_a_muted_role_presses_no_button(world: World) -> None:
     await run(world, "mod mute", whom=with_role(world, world.alice))
     result = await press(world, world.alice, reply, "regenerate")
     [answer] = await world.eventually(lambda: result.followups)
-    assert answer.content.startswith("A moderator has muted you") and answer.ephemeral
+    assert answer.content.startswith("A moderator, or whoever runs me, has muted you") and answer.ephemeral
 
 
 async def test_muted_members_and_roles_are_listed_with_their_ends(world: World) -> None:

@@ -53,7 +53,7 @@ async def test_start_without_prompts_names_the_command_that_brings_some(world: W
     assert await start(world) == (
         f"{world.stage.mention} is the rating room now, with 4 prompts a day. "
         "No prompts are left; bring some with `encore prompts import FILE`.\n"
-        "Reactions teach me once their member agrees: /consent ask posts the question."
+        "Reactions teach me once their member agrees: /mod consent posts the question."
     )
 
 
@@ -95,7 +95,7 @@ async def test_schedule_tells_how_the_room_stands(world: World, turns: Turns) ->
     told = await schedule(world)
     assert f"The rating room is {world.stage.mention}, with 4 prompts a day. The next one comes <t:" in told
     assert f"2 of 3 prompts are left. Started by <@{world.moderator.id}>" in told
-    assert told.endswith("Reactions teach me once their member agrees: /consent ask posts the question.")
+    assert told.endswith("Reactions teach me once their member agrees: /mod consent posts the question.")
 
 
 async def test_schedule_tells_what_holds_the_room_back(world: World) -> None:
