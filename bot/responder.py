@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _NO_NOTES = "I can't keep notes right now, so I don't answer; please try again later."
 _NO_WORDS = "I found no words; ask me for another version."
+_TAKEN_BACK = "Somebody took back the words that this would be made from; ask me again instead."
 _TRIES = 3  # at an answer that does not begin as another member's
 _VARIANTS = 1_000_003  # seeds apart: no regeneration gets to the seed of an earlier try
 _SMALLEST_ROOM = 16  # tokens; less than this is not worth starting an answer for
@@ -260,7 +261,9 @@ class Responder:
             choice = await self._arms.place(running.ask) if self._arms else None
             placement, adapter = (choice.placement, choice.adapter) if choice else (None, None)
             request = self._request(composed, running.ask, server, adapter, again)
-            await self._store.start_reply(reply_id, composed.prompt, self._generation(request), placement)
+            if not await self._store.start_reply(reply_id, composed.prompt, self._generation(request), placement):
+                running.answer.failure = _TAKEN_BACK
+                return
             running.answer.begin(labels, reasoning=reasoning)
             try:
                 await self._stream(request, running, shown)

@@ -108,21 +108,34 @@ class Store(
 
     async def start_reply(
         self, reply_id: int, prompt: PromptRecord, generation: Generation, placement: Placement | None = None
-    ) -> None:
-        """Keep the recipe of a reply, and to which conversation and arm it belongs."""
+    ) -> bool:
+        """Keep the recipe of a reply, and to which conversation and arm it belongs.
+
+        Return False, with nothing kept, when the prompt has words that may not be used any more: of a member who opted
+        out, or had their data deleted since the reply was claimed.
+        """
         async with self._database.transaction() as connection:
-            await connection.execute_fetchall(
+            kept = await connection.execute_fetchall(
                 "UPDATE replies SET prompt_token_ids = ?, prompt_version = ?, prompt_message_ids = ?,"
                 " prompt_member_ids = ?, dropped_messages = ?, system_sha256 = ?,"
-                " model = ?, model_sha256 = ?, adapter = ?, sampling = ?, seed = ?, started_at = ? WHERE id = ?",
-                (*rows.prompt_values(prompt), *rows.generation_values(generation), self._clock(), reply_id),
+                " model = ?, model_sha256 = ?, adapter = ?, sampling = ?, seed = ?, started_at = ?"
+                " WHERE id = ? AND NOT EXISTS (SELECT 1 FROM json_each(?) AS said"
+                " WHERE said.value IN (SELECT member_id FROM optouts)"
+                " OR said.value IN (SELECT member_id FROM deletions WHERE requested_at >= created_at)) RETURNING id",
+                (
+                    *(*rows.prompt_values(prompt), *rows.generation_values(generation)),
+                    *(self._clock(), reply_id, json.dumps(prompt.member_ids)),
+                ),
             )
+            if not list(kept):
+                return False
             if placement is not None:
                 await connection.execute_fetchall(
                     "INSERT OR REPLACE INTO arms (reply_id, conversation, canary, arm, propensity)"
                     " SELECT id, ?, ?, ?, ? FROM replies WHERE id = ?",
                     (*rows.placement_values(placement), reply_id),
                 )
+        return True
 
     async def attach_message(self, reply_id: int, message_id: int, part: int) -> None:
         """Note that a message shows a part of a reply, which then streams; a message shows one reply for ever.
@@ -147,13 +160,16 @@ class Store(
     async def finish_reply(self, reply_id: int, outcome: Outcome) -> bool:
         """Keep what was generated; return False when the reply had already ended (its end then stays as it is).
 
-        With state STREAMING the completion is kept, and the reply is still unfinished.
+        With state STREAMING the completion is kept, and the reply is still unfinished. Where a deletion took the prompt
+        meanwhile, no text is kept: it may repeat the member's words.
         """
         finished_at = None if outcome.state in _UNFINISHED else self._clock()
         changed = await self._database.write(
-            "UPDATE replies SET state = ?, completion = ?, completion_token_ids = ?, finish_reason = ?,"
-            " cached_tokens = ?, queue_milliseconds = ?, first_token_milliseconds = ?, total_milliseconds = ?,"
-            " finished_at = ? WHERE id = ? AND finished_at IS NULL RETURNING id",
+            "UPDATE replies SET state = ?1, completion = CASE WHEN erased THEN NULL ELSE ?2 END,"
+            " completion_token_ids = CASE WHEN erased THEN NULL ELSE ?3 END, finish_reason = ?4, cached_tokens = ?5,"
+            " queue_milliseconds = ?6, first_token_milliseconds = ?7, total_milliseconds = ?8, finished_at = ?9"
+            " FROM (SELECT started_at IS NOT NULL AND prompt_token_ids IS NULL AS erased FROM replies WHERE id = ?10)"
+            " WHERE id = ?10 AND finished_at IS NULL RETURNING id",
             (*rows.outcome_values(outcome), finished_at, reply_id),
         )
         return bool(changed)

@@ -19,6 +19,8 @@ from tests.cogs.nights import FakeNightly
 from tests.cogs.test_chat_screening import allow
 from tests.world import World, live_world
 
+TAKEN_BACK = "-# Somebody took back the words that this would be made from; ask me again instead."
+
 
 @pytest.fixture
 def classifier() -> Embedded:
@@ -124,6 +126,51 @@ async def test_words_from_before_their_deletion_are_read_no_more_and_later_ones_
     prompt = await read_in_answer(world, 2)
     assert "ZEBRA" not in prompt
     assert "I am new here" in prompt
+
+
+async def test_answer_under_way_at_a_deletion_is_kept_without_its_text(tmp_path: Path) -> None:
+    async with live_world(tmp_path, seconds_per_token=0.02) as world:
+        world.engine.says = "He said that his secret is ZEBRA."
+        await world.say(world.bob, "general", "my secret is ZEBRA")
+        await world.ask(world.alice, "general", "repeat that")
+        shown = await world.eventually(lambda: world.replies("general"))
+        await delete_data(world, world.bob)
+        await world.answered_in("general")
+        reply = await world.reply_shown_by(shown[0])
+        assert (reply.prompt, reply.outcome) == (None, None)
+
+
+async def test_answer_is_not_made_from_what_was_deleted_while_it_waited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with live_world(tmp_path) as world:
+        await world.say(world.bob, "general", "my secret is ZEBRA")
+        start_reply = world.store.start_reply
+
+        async def after_the_deletion(*recipe: Any) -> bool:
+            await delete_data(world, world.bob)
+            return await start_reply(*recipe)
+
+        monkeypatch.setattr(world.store, "start_reply", after_the_deletion)
+        await world.ask(world.alice, "general", "repeat that")
+        [shown] = await world.answered_in("general")
+        assert shown.content == TAKEN_BACK
+        assert (await world.reply_shown_by(shown)).prompt is None
+
+
+@pytest.mark.parametrize("button", ["Continue", "Regenerate"])
+async def test_button_does_not_use_the_words_again_of_who_opted_out(tmp_path: Path, button: str) -> None:
+    async with live_world(tmp_path) as world:
+        world.engine.says = "He said that."
+        await world.say(world.bob, "general", "my secret is ZEBRA")
+        await world.ask(world.alice, "general", "what did he say?")
+        await world.click(world.alice, (await world.answered_in("general"))[0], label="Continue")
+        shown = (await world.answered_in("general", 2))[-1]
+        await world.store.opt_out(world.bob.id, True)
+        await world.click(world.alice, shown, label=button)
+        again = (await world.answered_in("general", 3))[-1]
+        assert again.content == TAKEN_BACK
+        assert (await world.reply_shown_by(again)).prompt is None
 
 
 async def test_deleting_ones_data_empties_what_is_remembered_of_channels(world: World) -> None:
