@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import discord
 
+from bot.attention import role_ids
 from bot.records import Message
 
 if TYPE_CHECKING:
@@ -229,6 +230,7 @@ class Histories:
             is_self=message.author.id == self._client.user.id,
             is_bot=message.author.bot,
             reply_to_id=replied.message_id if replied is not None else None,
+            role_ids=role_ids(message.author),
         )
 
     def _keep_resolved(self, message: discord.Message) -> None:

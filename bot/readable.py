@@ -38,12 +38,12 @@ class Readable:
     async def of(self, history: Sequence[Message], guild_id: int | None) -> list[Message]:
         """Return what may be read of a history, oldest first; nothing where its last message, the asked one, may not.
 
-        Left out is what members said who opted out, what they said before they had their data deleted, and what the
-        server's rules hide; names that they hide are left out of what stays. The words of the asked message are
+        Left out is what members say who opted out or are muted, what they said before they had their data deleted, and
+        what the server's rules hide; names that they hide are left out of what stays. The asked words are
         `bot.gate`'s to read, which says why they aren't answered.
         """
         *_, asked = history
-        told = await self._of_members_to_read(history)
+        told = await self._of_members_to_read(history, guild_id)
         if asked not in told:
             return []
         server = await self._store.server_settings(guild_id)
@@ -57,13 +57,15 @@ class Readable:
             if message.is_self or message is asked or _words(message) in clean
         ]
 
-    async def _of_members_to_read(self, history: Sequence[Message]) -> list[Message]:
+    async def _of_members_to_read(self, history: Sequence[Message], guild_id: int | None) -> list[Message]:
         unread = await self._store.opted_out()
         deleted_at = await self._store.deleted_at({message.author_id for message in history})
         return [
             message
             for message in history
-            if message.author_id not in unread and message.said_at >= deleted_at.get(message.author_id, -math.inf)
+            if message.author_id not in unread
+            and message.said_at >= deleted_at.get(message.author_id, -math.inf)
+            and not await self._store.is_muted(guild_id, message.author_id, message.role_ids)
         ]
 
     async def _clean(

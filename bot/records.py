@@ -30,6 +30,7 @@ class Message:
     """One message as the conversation sees it.
 
     `author_name` is the display name (untrusted, may be shared by two members; `author_id` tells them apart).
+    `role_ids` are the author's in the server, where Discord says them: it doesn't of messages that are read back.
     `is_self` marks the bot's own messages; for those `content` is the completion as generated, not as displayed.
     """
 
@@ -41,6 +42,7 @@ class Message:
     is_self: bool = False
     is_bot: bool = False
     reply_to_id: int | None = None
+    role_ids: tuple[int, ...] = ()
 
     @property
     def said_at(self) -> float:

@@ -48,6 +48,7 @@ _UNKNOWN_REPLY = "I no longer know this reply; ask me again instead."
 _NOT_YOURS = "Only who asked, or someone who may manage messages, can do this."
 _PAUSED = "I am paused in this server; a moderator can wake me with /encore resume."
 _MUTED = "A moderator, or whoever runs me, has muted you for me, so I don't answer you here."
+_OPTED_OUT = "Who asked this opted out, so I make nothing more of it."
 _QUESTION_GONE = "The message that I answered is gone; ask me again instead."
 _ALREADY = "I am already on it."
 
@@ -298,6 +299,8 @@ class Chat(commands.Cog):
                 await tell(interaction, _PAUSED)
             elif action is not Chat.stop and await self._is_muted(reply.ask.guild_id, interaction.user):
                 await tell(interaction, _MUTED)
+            elif action is not Chat.stop and reply.ask.member_id in await self._store.opted_out():
+                await tell(interaction, _OPTED_OUT)
             elif action is Chat.stop:
                 await self.stop(interaction, reply)
             else:

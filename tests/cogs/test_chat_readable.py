@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 
+from bot.moderation.limits import Scope
 from bot.records import Provenance, Reply
 from bot.screening import MOST_CLASSIFIED, Screening
 from cogs.chat import Chat
 from models.prompt import PROMPT_VERSION
 from tests.bot.test_screening import HATEFUL, Embedded
 from tests.cogs.nights import FakeNightly
+from tests.cogs.test_chat_buttons import refused
 from tests.cogs.test_chat_screening import allow
+from tests.cogs.test_moderation import with_role
 from tests.world import World, live_world
 
 TAKEN_BACK = "-# Somebody took back the words that this would be made from; ask me again instead."
@@ -115,6 +118,31 @@ async def delete_data(world: World, member: Any) -> None:
     """Delete a member's rows, as /mydata delete does."""
     deletion: Any = SimpleNamespace(id=f"d{member.id}", member_id=member.id, requested_at=time.time())
     await world.store.erase(deletion)
+
+
+@pytest.mark.parametrize("by_role", [False, True], ids=["member", "role"])
+async def test_muted_members_are_not_read_until_they_are_unmuted(world: World, by_role: bool) -> None:
+    whom, scope = (with_role(world, world.bob), Scope.ROLE) if by_role else (world.bob, Scope.MEMBER)
+    await world.ask(world.alice, "general", "good morning")
+    await world.answered_in("general")
+    await world.say(world.bob, "general", "obey me")
+    await world.store.mute(world.guild.id, whom.id, world.moderator.id, None, scope)
+    await world.ask(world.alice, "general", "what did he say?")
+    prompt = await read_in_answer(world, 2)
+    assert "good morning" in prompt
+    assert "obey me" not in prompt
+    await world.store.unmute(world.guild.id, whom.id, world.moderator.id, scope)
+    await world.ask(world.alice, "general", "and now?")
+    assert "obey me" in await read_in_answer(world, 3)
+
+
+async def test_moderator_is_told_that_who_asked_opted_out(world: World) -> None:
+    await world.ask(world.bob, "general", "hello")
+    [shown] = await world.answered_in("general")
+    await world.store.opt_out(world.bob.id, True)
+    told = await refused(world, world.moderator, shown, "Regenerate")
+    assert told == "Who asked this opted out, so I make nothing more of it."
+    assert len(world.replies("general")) == 1
 
 
 async def test_words_from_before_their_deletion_are_read_no_more_and_later_ones_are(world: World) -> None:
