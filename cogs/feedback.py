@@ -20,6 +20,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
+from bot.attention import role_ids
 from bot.errors import StoreError
 from bot.feedback_ui import DYNAMIC_ITEMS, RATE, rate, thumb, words_view
 from bot.ratings import detect_verdict, value_of
@@ -147,12 +148,22 @@ class Feedback(commands.Cog):
         if verdict is None:
             return
         try:
+            if await self._is_unheard(message):
+                return
             reply_id = await self._reply_to_ask_about(message.reference.message_id, message.author.id, verdict)
         except StoreError as error:
             log.warning("message %s is not offered as a vote: %s", message.id, error)
             return
         if reply_id is not None and self._may_ask(reply_id, message.author.id):
             await self._ask(message, reply_id, verdict)
+
+    async def _is_unheard(self, message: discord.Message) -> bool:
+        """Return whether the author opted out or is muted. Raises StoreError."""
+        guild_id = message.guild.id if message.guild else None
+        author = message.author
+        return author.id in await self.bot.store.opted_out() or await self.bot.store.is_muted(
+            guild_id, author.id, role_ids(author)
+        )
 
     async def _reply_to_ask_about(self, message_id: int, member_id: int, verdict: int) -> int | None:
         """Return the reply that a message shows, None where a member's words add nothing. Raises StoreError."""

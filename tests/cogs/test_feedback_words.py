@@ -174,3 +174,16 @@ async def test_question_about_a_reply_that_had_the_id_before_counts_for_nobody(w
     pressed = await world.answered(await world.click(world.bob, question, label="Count this as 👍"))
     assert await said(world, pressed) == UNKNOWN_REPLY
     assert await votes(world, newer) == {}
+
+
+@pytest.mark.parametrize("why", ["opted out", "muted"])
+async def test_who_is_not_heard_is_not_asked_either(world: World, why: str) -> None:
+    await world.ask(world.bob, "general", "hello")
+    [shown] = await world.answered_in("general")
+    if why == "muted":
+        await world.store.mute(world.guild.id, world.alice.id, world.moderator.id, None)
+    else:
+        await world.store.opt_out(world.alice.id, True)
+    await world.say(world.alice, "general", "thanks, that was great", reply_to=shown)
+    await world.quiet()
+    assert len(world.replies("general")) == 1
