@@ -82,7 +82,7 @@ class Moderation(commands.Cog):
 
     # ------------------------------------------------------------------ members
 
-    @mod.command(description="Answer a member, or a role's members, here no more")
+    @mod.command(description="Answer and read a member, or a role's members, here no more")
     @app_commands.describe(
         whom="the member or role that I don't answer", minutes="for how long (default: until /mod unmute)"
     )
