@@ -25,7 +25,7 @@ from models.learning import job as jobs
 from models.spec import ModelSpec
 from tests.bot import fake_night
 from tests.bot.learning import MODEL_SHA, ended_reply, vote
-from tests.bot.stores import Clock
+from tests.bot.stores import Clock, open_store
 from tests.models.adapter_files import stage
 
 SPEC = ModelSpec("tiny", None, MODEL_SHA, "none", "for tests", "any")
@@ -136,7 +136,7 @@ async def house(
     """Open the services as a start does, on what an earlier one left in `folder`; `job` is a mode of `fake_night`."""
     clock = clock or Clock()
     settings = Settings(data_dir=folder, night_limit_hours=limit_hours)
-    async with await Store.open(settings.database, clock=clock) as store:
+    async with await open_store(settings.database, clock=clock) as store:
         adapters = Adapters(folder / "adapters", model_sha256)
         serving, warnings = adapters.heal()
         engine = engine or FakeEngine(sorted(needed(serving)))
