@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import aiohttp
 import discord
@@ -27,8 +27,9 @@ from bot.surface import DiscordSurface
 from models.types import FinishReason
 
 if TYPE_CHECKING:
+    from bot.gate import Reading
     from bot.history import Histories
-    from bot.records import UnfinishedReply
+    from bot.records import Ask, ServerSettings, UnfinishedReply
     from bot.responder import Responder
     from bot.store import Store
 
@@ -40,15 +41,20 @@ _LOOKED_THROUGH = 100  # messages after the asked one among which one that was s
 _CURSOR = re.compile(rf"{CURSOR}(?=(?:\n```)?\Z)")  # a code block under way is closed behind it
 _RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0)
 
+Read: TypeAlias = "Callable[[Ask, discord.Message, ServerSettings], Awaitable[Reading]]"  # by a server's rules
+
 
 class Recovery:
     """Deal with unfinished replies: first those that show somewhere, then those to answer now, all at once."""
 
-    def __init__(self, client: discord.Client, store: Store, responder: Responder, histories: Histories) -> None:
+    def __init__(
+        self, client: discord.Client, store: Store, responder: Responder, histories: Histories, *, read: Read
+    ) -> None:
         self._client = client
         self._store = store
         self._responder = responder
         self._histories = histories
+        self._read = read
 
     async def run(self, unfinished: Sequence[UnfinishedReply]) -> None:
         """Deal with each; one that fails is logged and left for the next start."""
@@ -139,9 +145,14 @@ class Recovery:
         known = self._client.get_channel(ask.channel_id)
         source = known if isinstance(known, discord.abc.Messageable) else self._channel(reply)
         asked = await source.fetch_message(ask.asked_message_id)
+        # It may have been edited, or its author been muted or have opted out, since it was let through.
+        reading, history = await self._read(ask, asked, server), await self._histories.until(asked)
+        if reading.refusal is not None or not history:
+            await self._interrupt(reply, "")
+            return
         earlier = await self._store.earlier_version(ask)
         surface = DiscordSurface(self._channel(reply), ask, reply_to=asked.id, compare_with=earlier)
-        await self._responder.resume(reply.id, ask, await self._histories.until(asked), surface, server)
+        await self._responder.resume(reply.id, ask, history, surface, server, notes=reading.notes)
 
     async def _interrupt(self, reply: Reply, completion: str) -> None:
         outcome = reply.outcome or Outcome(ReplyState.INTERRUPTED, completion)

@@ -87,7 +87,7 @@ class Chat(commands.Cog):
         unfinished, self._unfinished = self._unfinished, []
         if unfinished:
             log.info("%d replies were left unfinished by the last process", len(unfinished))
-            recovery = Recovery(self.bot, self._store, self._responder, self._histories)
+            recovery = Recovery(self.bot, self._store, self._responder, self._histories, read=self._read)
             self._start(recovery.run(unfinished), "recovery")
 
     @commands.Cog.listener()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import discord
 from discord import app_commands
@@ -19,7 +19,6 @@ from bot.confirm import CONFIRM_SECONDS, Confirm
 from bot.error_handler import tell
 from bot.moderation.limits import Scope
 from bot.notices import as_embed
-from cogs.privacy import Privacy
 
 if TYPE_CHECKING:
     from bot.client import EncoreBot
@@ -29,6 +28,13 @@ if TYPE_CHECKING:
     Interaction = discord.Interaction[EncoreBot]
 else:
     Interaction = discord.Interaction
+
+
+class _AsksConsent(Protocol):
+    """What this needs of the cog that answers the buttons of the question."""
+
+    async def ask(self, interaction: Interaction) -> None: ...
+
 
 log = logging.getLogger(__name__)
 
@@ -192,9 +198,7 @@ class Moderation(commands.Cog):
 
     @mod.command(description="Ask the members of this channel for their consent, with buttons")
     async def consent(self, interaction: Interaction) -> None:
-        privacy = self.bot.get_cog(Privacy.__cog_name__)
-        assert isinstance(privacy, Privacy)
-        await privacy.ask(interaction)
+        await cast("_AsksConsent", self.bot.get_cog("Privacy")).ask(interaction)
 
     # ------------------------------------------------------------------ audit
 

@@ -233,7 +233,7 @@ async def test_old_question_is_not_answered_any_more(tmp_path: Path) -> None:
         assert reply.state is ReplyState.INTERRUPTED
 
 
-@pytest.mark.parametrize("obstacle", ["deleted", "paused", "channel gone", "hidden"])
+@pytest.mark.parametrize("obstacle", ["deleted", "paused", "channel gone", "hidden", "muted", "opted out", "filtered"])
 async def test_question_that_can_not_be_answered_any_more_is_closed(tmp_path: Path, obstacle: str) -> None:
     async with live_world(tmp_path) as world:
         asked = await asked_while_nobody_listened(world, "hello")
@@ -247,6 +247,12 @@ async def test_question_that_can_not_be_answered_any_more_is_closed(tmp_path: Pa
                 await world.delete_channel("general")
             case "hidden":
                 await world.set_bot_permissions("general", view_channel=False)
+            case "muted":
+                await world.store.mute(world.guild.id, world.alice.id, world.moderator.id, None)
+            case "opted out":
+                await world.store.opt_out(world.alice.id, True)
+            case "filtered":
+                await world.store.change_server_settings(world.guild.id, world.moderator.id, filter_words=("hello",))
         await world.restart()
         await settled(world)
         reply = await world.store.reply(reply_id)
