@@ -54,7 +54,7 @@ _DONE = {
     Decision.UNLEARN: "No night to come learns from this reply. What earlier nights learned from it stays until one of "
     "their successors is promoted; /training rollback takes it away at once.",
 }
-_OF_MESSAGE = "No night to come learns from the replies that answered this message, or read it until now."
+_OF_MESSAGE = "No night to come learns from any reply that answers this message or reads it."
 _MEMBERS_MESSAGE = "This deletes the member's message that the case is about, for everyone. It can't be undone."
 _TRY_AGAIN = "Discord didn't let me delete all of it; please try again in a moment."
 _MAY_NOT = "I lack Manage Messages in <#{}>, so I can't delete what a member wrote; grant it, or delete it by its link."

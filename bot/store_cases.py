@@ -33,6 +33,10 @@ _NEVER_LEARN = """
         OR EXISTS (SELECT 1 FROM json_each(prompt_message_ids) WHERE value = ?2)
         OR id IN (SELECT reply_id FROM reply_messages WHERE message_id = ?2)))
 """
+# And, of a message, whatever reads it from now on.
+_NEVER_LEARN_MESSAGE = """
+    INSERT OR IGNORE INTO never_learn_messages (message_id, marked_at) SELECT ?2, ?4 WHERE ?1 IS NULL AND ?2 IS NOT NULL
+"""
 _MUTES = {Scope.ROLE: ("muted_roles", "role_id"), Scope.MEMBER: ("mutes", "member_id")}
 
 
@@ -150,9 +154,9 @@ class CaseQueries:
                 elif case.message_id is not None:
                     detail["message_id"] = case.message_id
                 if decision is Decision.UNLEARN:
-                    await connection.execute_fetchall(
-                        _NEVER_LEARN, (case.reply_id, case.message_id, case.guild_id, self._clock())
-                    )
+                    of_case = (case.reply_id, case.message_id, case.guild_id, self._clock())
+                    await connection.execute_fetchall(_NEVER_LEARN, of_case)
+                    await connection.execute_fetchall(_NEVER_LEARN_MESSAGE, of_case)
                 if decision in (Decision.MUTE, Decision.BAN):
                     assert case.subject_id is not None
                     detail["member_id"] = case.subject_id

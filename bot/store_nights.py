@@ -37,9 +37,13 @@ def _may_teach(member: str) -> str:
     return _MAY_TEACH.format(member=member)
 
 
-# The one question of what a night may learn from, and the policy's only gate: whose words are in a prompt, and whose
-# opinions count. A reply that nobody said anything of teaches nothing; one that was cut at the limit of its length is
-# marked, as it must not teach to stop in the middle of a sentence.
+# What moderators took out of learning: a reply, or a message that it read.
+_NEVER = """(replies.id IN (SELECT reply_id FROM never_learn) OR EXISTS (SELECT 1
+            FROM json_each(prompt_message_ids) AS read JOIN never_learn_messages ON message_id = read.value))"""
+
+# The one question of what a night may learn from, and the policy's only gate: whose words are in a prompt (a server's
+# system prompt is its writer's), and whose opinions count. A reply that nobody said anything of teaches nothing; one
+# that was cut at the limit of its length is marked, as it must not teach to stop in the middle of a sentence.
 _LEARNABLE = f"""
     WITH learnable AS (SELECT replies.id, coalesce(arms.conversation, 'message:' || asked_message_id),
         asked_message_id, variant, replies.created_at, member_id, nullif(guild_id, 0), provenance, prompt_version,
@@ -55,10 +59,12 @@ _LEARNABLE = f"""
     FROM replies LEFT JOIN arms ON arms.reply_id = replies.id LEFT JOIN gold ON gold.reply_id = replies.id
     WHERE provenance IN (SELECT value FROM json_each(?1)) AND model_sha256 = ?2 AND prompt_version = ?3
         AND state = 'done' AND finish_reason IN ('end', 'length') AND length(completion_token_ids) > 0
-        AND replies.id NOT IN (SELECT reply_id FROM never_learn)
+        AND NOT {_NEVER}
         AND (provenance IN ('operator', 'import') OR ({_may_teach("replies.member_id")}
             AND NOT EXISTS (SELECT 1 FROM json_each(prompt_member_ids) AS said
-                WHERE NOT {_may_teach("said.value")}))))
+                WHERE NOT {_may_teach("said.value")})
+            AND NOT EXISTS (SELECT 1 FROM server_prompts
+                WHERE sha256 = system_sha256 AND NOT {_may_teach("server_prompts.member_id")}))))
     SELECT * FROM learnable WHERE good IS NOT NULL OR votes <> '[]' OR corrections <> '[]' OR comparisons <> '[]'
         OR id IN (SELECT json_extract(said.value, '$[0]') FROM learnable AS later, json_each(later.comparisons) AS said)
     ORDER BY id
@@ -137,7 +143,7 @@ class NightQueries:
         found = await self._database.read(
             "SELECT count(*) FROM votes JOIN replies ON id = reply_id"
             " WHERE provenance IN (SELECT value FROM json_each(?)) AND model_sha256 = ? AND prompt_version = ?"
-            " AND state = 'done' AND value <> 0 AND id NOT IN (SELECT reply_id FROM never_learn)"
+            f" AND state = 'done' AND value <> 0 AND NOT {_NEVER}"
             f" AND NOT {_may_teach('votes.member_id')} AND votes.member_id NOT IN (SELECT member_id FROM refusing)",
             (allowed, model_sha256, prompt_version),
         )

@@ -42,12 +42,18 @@ KEPT = {
     ("deletions", "member_id"): "without it, a restored backup would bring your data back",
 }
 # Columns that name a member in a row which isn't theirs; deletion empties them.
-NAMED = {("nights", "actor_id"): "NULL", ("rooms", "started_by"): "0", ("cases", "decided_by"): "0"}
+NAMED = {
+    ("nights", "actor_id"): "NULL",
+    ("rooms", "started_by"): "0",
+    ("cases", "decided_by"): "0",
+    ("server_prompts", "member_id"): "0",
+}
 # As what of those is exported: the rest is others' words and names.
 _NAMED_EXPORTED = {
     ("nights", "actor_id"): ("nights_you_asked_for", ("id", "cause", "started_at")),
     ("rooms", "started_by"): ("rooms_you_started", ("guild_id", "channel_id", "interval_seconds", "started_at")),
     ("cases", "decided_by"): ("cases_you_decided", ("id", "guild_id", "decision", "decided_at")),
+    ("server_prompts", "member_id"): ("system_prompts_you_wrote", ("sha256",)),
 }
 # Others' words and names; a member's own words in prompts are `bot.privacy.own_words`' to find.
 _NOT_EXPORTED = frozenset({"prompt_token_ids", "completion_token_ids", "prompt_member_ids", "decided_by"})
@@ -269,7 +275,7 @@ class PrivacyQueries:
             f" FROM json_each(prompt_member_ids) WHERE value <> ?1) WHERE {_IN_PROMPT}"
         )
         for (table, column), nobody in NAMED.items():
-            await count(f"UPDATE {table} SET {column} = {nobody} WHERE {column} = ?")
+            await count(f"UPDATE OR REPLACE {table} SET {column} = {nobody} WHERE {column} = ?")
         if member_id >= _SHORTEST_SNOWFLAKE:  # nights and the audit's details name members by their id
             for table, column in _TEXTS:
                 await count(

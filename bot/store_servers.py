@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -47,6 +48,11 @@ class ServerQueries:
                     await connection.execute_fetchall(
                         "INSERT OR REPLACE INTO guild_settings (guild_id, name, value) VALUES (?, ?, ?)",
                         (key, name, json.dumps(value)),
+                    )
+                if told := changed.get("system_prompt", [None, None])[1]:
+                    await connection.execute_fetchall(
+                        "INSERT OR IGNORE INTO server_prompts (sha256, member_id) VALUES (?, ?)",
+                        (hashlib.sha256(told.encode()).hexdigest(), actor_id),
                     )
                 if changed:
                     await self._audit(connection, key, actor_id, "settings", changed)

@@ -372,7 +372,7 @@ async def test_replies_that_read_a_members_message_are_never_learned_from(world:
     await a_reply(world, "and then?")  # reads it as history
     await world.ask(world.bob, world.guild.create_text_channel("aside"), "elsewhere")
     await world.eventually(lambda: not world.responder.running)
-    assert (await decide(world, shown, "unlearn")).endswith("that answered this message, or read it until now.")
+    assert (await decide(world, shown, "unlearn")).endswith("that answers this message or reads it.")
     marked = await world.store._database.read("SELECT asked_message_id FROM never_learn JOIN replies ON id = reply_id")
     assert len(marked) == 2 and (asked.id,) in marked
 

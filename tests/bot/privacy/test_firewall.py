@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from bot.collect import Collected, collect
-from bot.records import Correction, Preference, Provenance
+from bot.privacy.journal import Request
+from bot.records import CaseSource, Correction, Decision, Preference, Provenance
 from bot.store import Store
 from models.prompt import PROMPT_VERSION
 from tests.bot.learning import MODEL_SHA, ended_reply, vote
 from tests.bot.stores import PROMPT, Clock, opened
 
 NOW = 1_780_000_000.0
-MEI, LIN, SAM = 301, 302, 303
+MEI, LIN, SAM, MODERATOR = 301, 302, 303, 304
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -47,6 +49,33 @@ async def consent(store: Store, *members: int) -> None:
 
 
 # ---------------------------------------------------------------------- Discord's text
+
+
+async def test_message_that_moderators_bar_teaches_nothing_whoever_reads_it_later(store: Store) -> None:
+    await consent(store, MEI, LIN, SAM)
+    await talk(store)  # read the messages of PROMPT before
+    case_id = await store.open_case(1, CaseSource.AUTOMOD, 5, PROMPT.message_ids[0], LIN, "fool")
+    case = await store.case(case_id)
+    assert case is not None and await store.decide(case, Decision.UNLEARN, MODERATOR)
+    await talk(store)
+    assert (await collected(store, permitted=True)).snapshot.replies == ()
+
+
+async def test_a_servers_system_prompt_is_the_words_of_who_wrote_it(store: Store) -> None:
+    """It stands before every prompt of the server, and came through Discord as its members' words did."""
+    told = "You are Captain Mia."
+    await store.change_server_settings(1, MODERATOR, system_prompt=told)
+    prompt = replace(PROMPT, member_ids=(MEI,), system_sha256=hashlib.sha256(told.encode()).hexdigest())
+    reply = await ended_reply(store, provenance=Provenance.DISCORD, author_id=MEI, prompt=prompt)
+    await vote(store, reply, SAM)
+    await consent(store, MEI, SAM)
+    assert (await collected(store, permitted=True)).snapshot.replies == ()
+    await consent(store, MODERATOR)
+    assert len((await collected(store, permitted=True)).snapshot.replies) == 1
+    assert (await store.held(MODERATOR))["system_prompts_you_wrote"] == [{"sha256": prompt.system_sha256}]
+    await store.erase(Request("d1", MODERATOR, NOW))
+    await consent(store, MODERATOR)
+    assert (await collected(store, permitted=True)).snapshot.replies == (), "nobody is left who could agree"
 
 
 async def test_consent_of_all_replaces_no_permission_of_discord(store: Store) -> None:

@@ -179,6 +179,7 @@ async def test_export_holds_every_row_of_the_member_and_no_word_of_others(store:
         "nights_you_asked_for": 1,
         "rooms_you_started": 0,
         "cases_you_decided": 0,
+        "system_prompts_you_wrote": 0,
         "audit_of_others_that_names_you": 2,
     }
     assert held["corrections"][0]["comment"] == "我的话"
