@@ -91,7 +91,7 @@ async def line_with(stream: asyncio.StreamReader | None, text: str) -> str:
         ("restore", ["FILE", "keeps the old one"]),
         ("night", ["NIGHT_LIMIT_HOURS", "default 3", "goes on where"]),
         ("rollback", ["ADAPTER", "default: what was served before"]),
-        ("import", ["FILE", "all or none", "docs/import.md"]),
+        ("import", ["FILE", "one wrong line, and nothing is imported", "docs/import.md"]),
         ("prompts", ["import", "rating rooms"]),
         ("prompts import", ["FILE", "a prompt a line", "all or none"]),
         ("mydata", ["export", "delete", "as /mydata does"]),
