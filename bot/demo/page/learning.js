@@ -3,7 +3,7 @@
 import { $, h } from "./dom.js";
 
 const TITLES = {
-  promoted: "Better, and serving",
+  promoted: "Proven better",
   rejected: "Not better: nothing changes",
   insufficient: "Not enough evidence: nothing changes",
   retracted: "A rating was taken back: nothing changes",

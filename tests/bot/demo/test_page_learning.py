@@ -67,7 +67,7 @@ async def test_night_shows_its_progress_and_its_verdict_and_can_be_taken_back(br
         (folder / "report.html").write_text("<h1>What was decided</h1><script>document.title = 'run'</script>")
         nightly.end(ended)
         verdict = panel.locator(".verdict")
-        await expect(verdict).to_contain_text("Better, and serving")
+        await expect(verdict).to_contain_text("Proven better")
         await expect(verdict).to_contain_text("It ranks good replies higher.")
         await verdict.get_by_text("The evidence").click()
         await expect(verdict.locator("li")).to_have_text(["Without its top raters too.", "<b>hostile</b>"])
