@@ -89,7 +89,7 @@ def removed(settings: ServerSettings, given: str) -> tuple[Kind, list[str]]:
         entries = kind.entries(settings)
         if given.strip() in entries:
             return kind, [entry for entry in entries if entry != given.strip()]
-    raise OptionError("it is not in the filter; /filter list shows what is")
+    raise OptionError("it is not in the filter; /mod filter list shows what is")
 
 
 def with_action(settings: ServerSettings, category: str, action: str | None, sides: list[Side]) -> dict[str, str]:

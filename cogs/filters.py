@@ -1,7 +1,8 @@
-"""What moderators set about texts and limits: `/filter` and `/quota`.
+"""What moderators set about texts and limits: `/mod filter` and `/mod quota`, groups that the moderation cog takes in.
 
-Discord hides these from members, and the cogs check again. What an entry may be is `bot.filter_options`', what it does
-`bot.screening`'s and `bot.gate`'s. Every answer is for the asker's eyes only; the store audits each change.
+Discord hides these from members with `/mod`, and the groups check again. What an entry may be is
+`bot.filter_options`', what it does `bot.screening`'s and `bot.gate`'s. Every answer is for the asker's eyes only; the
+store audits each change.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import discord
 from discord import app_commands
-from discord.ext import commands
 
 from bot import checks, filter_options
 from bot.error_handler import tell
@@ -62,10 +62,11 @@ _CHOSEN_ACTIONS = [
 ]
 
 
-class _Changing:
-    """A cog whose commands read settings and change them by what they read, one at a time."""
+class _Changing(app_commands.Group):
+    """A group whose commands read settings and change them by what they read, one at a time."""
 
     def __init__(self, bot: EncoreBot) -> None:
+        super().__init__()
         self.bot = bot
         self._alone = asyncio.Lock()
 
@@ -81,11 +82,7 @@ class _Changing:
         return await self.bot.store.change_server_settings(interaction.guild_id, interaction.user.id, **changes)
 
 
-@app_commands.guild_only()
-@app_commands.default_permissions(manage_guild=True)
-class Filters(
-    _Changing, commands.GroupCog, group_name="filter", group_description="What may be asked and said in this server"
-):
+class Filters(_Changing, name="filter", description="What may be asked and said in this server"):
     @app_commands.command(description="Add a word, a pattern, one of my lists, or a site whose links are allowed")
     @app_commands.describe(
         kind="what it is",
@@ -101,7 +98,7 @@ class Filters(
                 await tell(interaction, f"{_code(entry)} can't be added; {error}.")
                 return
             await self._change(interaction, **{kind.field: entries})
-        done = "Links to it are allowed" if kind is Kind.SITE else "What it finds is treated as /filter action says"
+        done = "Links to it are allowed" if kind is Kind.SITE else "What it finds is treated as /mod filter action says"
         await tell(interaction, f"The {kind.value} {_code(entries[-1])} is in the filter. {done}.")
 
     @app_commands.command(description="Take an entry out of the filter")
@@ -190,7 +187,7 @@ class Filters(
             chosen = [*others, channel.id] if rule == _EVERYBODY else others
             settings = await self._change(interaction, filter_general_channels=chosen)
         adults = self.bot.audience(channel.id, settings) is Audience.ADULT
-        told = "adults, and sexual content passes unless /filter action says otherwise" if adults else "everybody"
+        told = "adults, and sexual content passes unless /mod filter action says otherwise" if adults else "everybody"
         await tell(interaction, f"{channel.mention} is for {told}. {'' if adults else _SEXUAL_TOLD}".strip())
 
     @app_commands.command(description="Say from which of the classifier's scores on a category is found")
@@ -212,9 +209,7 @@ class Filters(
         return await self.bot.gate.screening.policy(settings, self.bot.audience(interaction.channel_id, settings))
 
 
-@app_commands.guild_only()
-@app_commands.default_permissions(manage_guild=True)
-class Quota(_Changing, commands.GroupCog, group_name="quota", group_description="How much I may be asked here"):
+class Quota(_Changing, name="quota", description="How much I may be asked here"):
     @app_commands.command(description="Show how much members, roles and channels may ask")
     async def show(self, interaction: Interaction) -> None:
         await interaction.response.defer(ephemeral=True)

@@ -1,6 +1,7 @@
 """Moderators in control: `/mod queue | mute | unmute | muted | purge | consent | audit`, and `/lock` with `/unlock`.
 
-Discord hides these from members, and the cog checks again. What a lock or a decision does is `bot.cases`'.
+`/mod` takes in the groups that the cog is built with, `filter` and `quota`. Discord hides these from members, and the
+cog checks again. What a lock or a decision does is `bot.cases`'.
 """
 
 from __future__ import annotations
@@ -54,13 +55,15 @@ _LINE = 300  # characters of one entry
 class Moderation(commands.Cog):
     mod = app_commands.Group(
         name="mod",
-        description="Reports, mutes and what moderators did",
+        description="Reports, mutes, what may be asked and said, and what moderators did",
         guild_only=True,
         default_permissions=discord.Permissions(manage_guild=True),
     )
 
-    def __init__(self, bot: EncoreBot, *, confirm_seconds: float = CONFIRM_SECONDS) -> None:
+    def __init__(self, bot: EncoreBot, *groups: app_commands.Group, confirm_seconds: float = CONFIRM_SECONDS) -> None:
         self.bot = bot
+        for group in groups:
+            self.mod.add_command(group)
         self._confirm_seconds = confirm_seconds
 
     async def interaction_check(self, interaction: discord.Interaction[Any], /) -> bool:

@@ -1,4 +1,4 @@
-"""Whom a channel is for: sexual content is hidden where not adults alone read, by Discord's mark and /filter age."""
+"""Whom a channel is for: sexual content is hidden where not adults alone read, by Discord and /mod filter age."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ async def test_adults_among_themselves_are_answered(world: World) -> None:
 async def test_moderators_keep_a_restricted_channel_and_its_threads_free_of_it(world: World) -> None:
     restrict(world)
     general = world.channel("general")
-    said = await told(world, "filter age", channel=general, rule="everybody")
+    said = await told(world, "mod filter age", channel=general, rule="everybody")
     assert said.startswith(f"<#{general.id}> is for everybody. Sexual content in questions and in my answers is hidden")
     assert "pictures pass" in said
     assert await answer_to(world, ASKED) == REFUSED
     thread = await world.create_thread(world.bob, "Aside", channel="general")
     assert await answer_to(world, ASKED, where=thread) == REFUSED
-    said = await told(world, "filter age", channel=general, rule="discord")
-    assert said == f"<#{general.id}> is for adults, and sexual content passes unless /filter action says otherwise."
+    said = await told(world, "mod filter age", channel=general, rule="discord")
+    assert said == f"<#{general.id}> is for adults, and sexual content passes unless /mod filter action says otherwise."
     assert await answer_to(world, ASKED, 2) == ASKED
     changes = [detail["filter_general_channels"] for _, _, detail in await audit(world)]
     assert changes == [[[general.id], []], [[], [general.id]]]
@@ -66,14 +66,14 @@ async def test_moderators_keep_a_restricted_channel_and_its_threads_free_of_it(w
 
 async def test_no_setting_opens_a_channel_that_discord_does_not_restrict(world: World) -> None:
     general = world.channel("general")
-    assert "is for everybody." in await told(world, "filter age", channel=general, rule="discord")
-    said = await told(world, "filter action", category="sexual", action="ignore")
+    assert "is for everybody." in await told(world, "mod filter age", channel=general, rule="discord")
+    said = await told(world, "mod filter action", category="sexual", action="ignore")
     assert "messages hide, my answers hide" in said and said.endswith("Discord's age restriction decides that.")
     assert await answer_to(world, ASKED) == REFUSED
-    assert "sexual: hide / hide" in fields(await run(world, "filter list"))["Actions on messages / on my answers"]
+    assert "sexual: hide / hide" in fields(await run(world, "mod filter list"))["Actions on messages / on my answers"]
 
 
 async def test_a_server_may_hide_it_from_adults_too(world: World) -> None:
     restrict(world)
-    await told(world, "filter action", category="sexual", action="hide")
+    await told(world, "mod filter action", category="sexual", action="hide")
     assert await answer_to(world, ASKED) == REFUSED

@@ -1,4 +1,4 @@
-"""/filter and /quota: what a moderator gets, what it changes for members, and that a member is refused."""
+"""/mod filter and /mod quota: what a moderator gets, what it changes for members, and that a member is refused."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tests.cogs.commands import assert_hidden, assert_refused, audit, fields, le
 from tests.world import World, live_world
 
 COMMANDS: list[tuple[str, dict[str, Any]]] = [
-    ("filter add", {"kind": "word", "entry": "darn"}),
-    ("filter remove", {"entry": "darn"}),
-    ("filter list", {}),
-    ("filter test", {"text": "hello"}),
-    ("filter action", {"category": "word", "action": "ignore"}),
-    ("filter age", {"channel": "general", "rule": "everybody"}),
-    ("filter threshold", {"category": "hate", "value": 0.9}),
-    ("quota show", {}),
-    ("quota set", {"limit": "messages_per_day", "value": "5"}),
+    ("mod filter add", {"kind": "word", "entry": "darn"}),
+    ("mod filter remove", {"entry": "darn"}),
+    ("mod filter list", {}),
+    ("mod filter test", {"text": "hello"}),
+    ("mod filter action", {"category": "word", "action": "ignore"}),
+    ("mod filter age", {"channel": "general", "rule": "everybody"}),
+    ("mod filter threshold", {"category": "hate", "value": 0.9}),
+    ("mod quota show", {}),
+    ("mod quota set", {"limit": "messages_per_day", "value": "5"}),
 ]
 
 
@@ -53,13 +53,14 @@ async def answer_to(world: World, text: str, count: int) -> str:
 
 
 async def test_every_command_is_in_the_table_of_these_tests(world: World) -> None:
-    found = [world.backend.find_command(name, world.guild.id, type=1) for name in ("filter", "quota")]
-    assert {name for name, _ in COMMANDS} == {name for each in found for name in leaves(each)}
+    found = leaves(world.backend.find_command("mod", world.guild.id, type=1))
+    assert [name for name, _ in COMMANDS] == [name for name in found if name.startswith(("mod filter ", "mod quota "))]
 
 
-@pytest.mark.parametrize("group", ["filter", "quota"])
-async def test_commands_are_hidden_from_members(world: World, group: str) -> None:
-    assert_hidden(world, group)
+async def test_commands_are_hidden_from_members_and_none_is_offered_outside_mod(world: World) -> None:
+    assert_hidden(world, "mod")
+    for group in ("filter", "quota"):
+        assert world.backend.find_command(group, world.guild.id, type=1) is None
 
 
 @pytest.mark.parametrize(("command", "options"), COMMANDS, ids=[name for name, _ in COMMANDS])
@@ -78,40 +79,40 @@ async def test_every_category_has_its_words() -> None:
 
 
 async def test_word_is_added_works_at_once_and_is_removed(world: World) -> None:
-    assert "The word `darn` is in the filter." in await told(world, "filter add", kind="word", entry=" darn ")
+    assert "The word `darn` is in the filter." in await told(world, "mod filter add", kind="word", entry=" darn ")
     assert (
         await answer_to(world, "d4rn it", 1) == "-# I don't answer this: this server's word filter does not allow it."
     )
     assert await audit(world) == [(world.moderator.id, "settings", {"filter_words": [[], ["darn"]]})]
-    offered = await world.autocomplete(world.moderator, "general", "filter remove", "entry", "ar")
+    offered = await world.autocomplete(world.moderator, "general", "mod filter remove", "entry", "ar")
     assert [(choice["name"], choice["value"]) for choice in offered] == [("word: darn", "darn")]
-    assert await told(world, "filter remove", entry="darn") == "The word `darn` is out of the filter."
+    assert await told(world, "mod filter remove", entry="darn") == "The word `darn` is out of the filter."
     assert await answer_to(world, "dаrn it", 2) == "dаrn it"
 
 
 async def test_pattern_is_checked_and_found(world: World) -> None:
     for bad, why in (("(", "not a regular expression"), (".*", "matches every message"), ("a{900}{900}", "braces")):
-        assert why in await told(world, "filter add", kind="pattern", entry=bad)
-    await told(world, "filter add", kind="pattern", entry=r"free\s+nitro")
+        assert why in await told(world, "mod filter add", kind="pattern", entry=bad)
+    await told(world, "mod filter add", kind="pattern", entry=r"free\s+nitro")
     assert (await settings(world)).filter_patterns == [r"free\s+nitro"]
     assert "word filter" in await answer_to(world, "get FREE   nitro", 1)
 
 
 async def test_pattern_that_takes_too_long_rests_and_is_named(world: World) -> None:
-    await told(world, "filter add", kind="pattern", entry=r"(a|aa)+$")
+    await told(world, "mod filter add", kind="pattern", entry=r"(a|aa)+$")
     for count in range(3):
         await answer_to(world, f"{'a' * 60}! {count}", count + 1)
-    shown = fields(await run(world, "filter list"))
+    shown = fields(await run(world, "mod filter list"))
     assert "`(a|aa)+$`" in shown["Patterns that rest"] and "simpler" in shown["Patterns that rest"]
 
 
 async def test_brought_list_and_site(world: World) -> None:
-    assert "my lists are en and zh" in await told(world, "filter add", kind="list", entry="fr")
-    await told(world, "filter add", kind="list", entry="en")
+    assert "my lists are en and zh" in await told(world, "mod filter add", kind="list", entry="fr")
+    await told(world, "mod filter add", kind="list", entry="en")
     assert "word filter" in await answer_to(world, "you bitch", 1)
     world.engine.says = "See https://my-fans.net/page for more."
     assert "a site that is not allowed" in await answer_to(world, "where?", 2)
-    await told(world, "filter add", kind="site", entry="https://My-Fans.net/page")
+    await told(world, "mod filter add", kind="site", entry="https://My-Fans.net/page")
     assert (await settings(world)).filter_sites == ["my-fans.net"]
     assert await answer_to(world, "and now?", 3) == world.engine.says
 
@@ -127,50 +128,50 @@ async def test_brought_list_and_site(world: World) -> None:
 async def test_entry_that_cannot_be_used_is_refused_in_a_sentence(
     world: World, kind: str, entry: str, why: str
 ) -> None:
-    assert why in await told(world, "filter add", kind=kind, entry=entry)
+    assert why in await told(world, "mod filter add", kind=kind, entry=entry)
     assert await settings(world) == ServerSettings()
 
 
 async def test_filter_has_room_for_so_many_words_and_each_once(world: World) -> None:
     words = [f"word{number}x" for number in range(MOST_WORDS - 1)]
     await world.store.change_server_settings(world.guild.id, 1, filter_words=words)
-    assert "there already" in await told(world, "filter add", kind="word", entry=words[0])
-    assert "in the filter" in await told(world, "filter add", kind="word", entry="last")
-    assert f"room for {MOST_WORDS}" in await told(world, "filter add", kind="word", entry="more")
-    assert "it is not in the filter" in await told(world, "filter remove", entry="more")
+    assert "there already" in await told(world, "mod filter add", kind="word", entry=words[0])
+    assert "in the filter" in await told(world, "mod filter add", kind="word", entry="last")
+    assert f"room for {MOST_WORDS}" in await told(world, "mod filter add", kind="word", entry="more")
+    assert "it is not in the filter" in await told(world, "mod filter remove", entry="more")
 
 
 # ---------------------------------------------------------------------- what follows
 
 
 async def test_test_shows_what_is_found_and_what_follows(world: World) -> None:
-    await told(world, "filter add", kind="word", entry="darn")
-    shown = await told(world, "filter test", text=f"d4rn, write to kim.lee@mail-host.com. {HATEFUL[0]}")
+    await told(world, "mod filter add", kind="word", entry="darn")
+    shown = await told(world, "mod filter test", text=f"d4rn, write to kim.lee@mail-host.com. {HATEFUL[0]}")
     assert "**word** `d4rn`, read as `darn`: messages hide, my answers hide" in shown
     assert "**personal** `kim.lee@mail-host.com`" in shown and "messages ignore, my answers hide" in shown
     assert "**hate**" in shown
-    assert await told(world, "filter test", text="hello") == "The filter finds nothing in it."
+    assert await told(world, "mod filter test", text="hello") == "The filter finds nothing in it."
     assert world.replies("general") == []
 
 
 async def test_action_is_changed_on_one_side_or_both_and_taken_back(world: World) -> None:
-    await told(world, "filter add", kind="word", entry="darn")
-    shown = await told(world, "filter action", category="word", action="ignore", side="messages")
+    await told(world, "mod filter add", kind="word", entry="darn")
+    shown = await told(world, "mod filter action", category="word", action="ignore", side="messages")
     assert shown == "Where I find listed words in this channel: messages ignore, my answers hide."
     assert (await answer_to(world, "darn", 1)).startswith("-# This answer is left out")
-    await told(world, "filter action", category="word", action="ignore")
+    await told(world, "mod filter action", category="word", action="ignore")
     assert await answer_to(world, "darn", 2) == "darn"
-    await told(world, "filter action", category="word", action="default")
+    await told(world, "mod filter action", category="word", action="default")
     assert (await settings(world)).filter_actions == {}
     assert "word filter" in await answer_to(world, "darn", 3)
 
 
 async def test_threshold_decides_what_the_classifier_finds(world: World) -> None:
-    shown = await told(world, "filter threshold", category="hate", value=1.0)
+    shown = await told(world, "mod filter threshold", category="hate", value=1.0)
     assert shown == "hate is found from a score of 1 on (default: 0.75)."
-    assert "**hate**" not in await told(world, "filter test", text=HATEFUL[0])
-    assert "from a score of 0.75" in await told(world, "filter threshold", category="hate")
-    assert "**hate**" in await told(world, "filter test", text=HATEFUL[0])
+    assert "**hate**" not in await told(world, "mod filter test", text=HATEFUL[0])
+    assert "from a score of 0.75" in await told(world, "mod filter threshold", category="hate")
+    assert "**hate**" in await told(world, "mod filter test", text=HATEFUL[0])
     assert (await settings(world)).filter_thresholds == {}
     assert set(THRESHOLDS) <= {kind.value for kind in Category}
 
@@ -179,23 +180,23 @@ async def test_threshold_decides_what_the_classifier_finds(world: World) -> None
 
 
 async def test_quota_is_set_for_members_roles_and_channels_and_shown(world: World) -> None:
-    assert await told(world, "quota set", limit="tokens_per_day", value="5000") == (
+    assert await told(world, "mod quota set", limit="tokens_per_day", value="5000") == (
         "Each member: 30 questions a minute, 5,000 tokens a day."
     )
     channel = f"<#{world.general.id}>"
-    shown = await told(world, "quota set", limit="seconds_between", value="10", channel=world.general)
+    shown = await told(world, "mod quota set", limit="seconds_between", value="10", channel=world.general)
     assert shown == f"{channel}: 10 seconds between two questions."
-    shown = await told(world, "quota show")
+    shown = await told(world, "mod quota show")
     assert f"{channel}: 10 seconds" in shown and "Each member: 30 questions a minute, 5,000 tokens" in shown
-    await told(world, "quota set", limit="tokens_per_day", value="none")
-    await told(world, "quota set", limit="messages_per_minute", value="default")
-    await told(world, "quota set", limit="seconds_between", value="none", channel=world.general)
+    await told(world, "mod quota set", limit="tokens_per_day", value="none")
+    await told(world, "mod quota set", limit="messages_per_minute", value="default")
+    await told(world, "mod quota set", limit="seconds_between", value="none", channel=world.general)
     assert (await settings(world)).quotas == ServerSettings().quotas
     assert [entry[1] for entry in await audit(world)] == ["settings"] * 4
 
 
 async def test_quota_works_at_once(world: World) -> None:
-    await told(world, "quota set", limit="messages_per_day", value="1")
+    await told(world, "mod quota set", limit="messages_per_day", value="1")
     assert await answer_to(world, "hello", 1) == "hello"
     assert "all of your answers for today" in await answer_to(world, "hello", 2)
 
@@ -203,14 +204,14 @@ async def test_quota_works_at_once(world: World) -> None:
 @pytest.mark.parametrize("value", ["many", "-1", "1.5"])
 async def test_quota_is_a_whole_number(world: World, value: str) -> None:
     assert "use a whole number, none or default" in await told(
-        world, "quota set", limit="messages_per_day", value=value
+        world, "mod quota set", limit="messages_per_day", value=value
     )
     assert await settings(world) == ServerSettings()
 
 
 async def test_every_limit_can_be_shown(world: World) -> None:
     for limit in LIMITS:
-        await told(world, "quota set", limit=limit, value="7", every_channel=True)
+        await told(world, "mod quota set", limit=limit, value="7", every_channel=True)
     assert "Each channel: 7 questions a minute, 7 questions a day, 7 tokens a day, 7 seconds between" in await told(
-        world, "quota show"
+        world, "mod quota show"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,21 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def test_there_are_these_commands(world: World) -> None:
     assert list(leaves(world.backend.find_command("mod", world.guild.id, type=1))) == [
         "mod queue", "mod mute", "mod unmute", "mod muted", "mod purge", "mod consent", "mod audit",
+        "mod filter add", "mod filter remove", "mod filter list", "mod filter test", "mod filter action",
+        "mod filter age", "mod filter threshold", "mod quota show", "mod quota set",
     ]  # fmt: skip
+
+
+async def test_mod_is_no_longer_than_discord_takes_a_command(world: World) -> None:
+    shown = texts(world.backend.find_command("mod", world.guild.id, type=1))
+    assert 1000 < sum(map(len, shown)) <= 8000
+
+
+def texts(command: dict[str, Any]) -> Iterator[str]:
+    """Yield what Discord counts of a command: names, descriptions and the values of choices."""
+    yield from (command["name"], command.get("description", ""), str(command.get("value", "")))
+    for part in (*command.get("options", ()), *command.get("choices", ())):
+        yield from texts(part)
 
 
 async def test_commands_are_hidden_from_members_and_from_direct_messages(world: World) -> None:
