@@ -38,6 +38,9 @@ REPLY_COLUMNS = """
     (SELECT json_array(conversation, canary, arm, propensity) FROM arms WHERE reply_id = replies.id)
 """
 
+# Of a reply that a deletion took the prompt from: it may repeat words of a member who was behind it.
+SCRUBBED = "started_at IS NOT NULL AND prompt_token_ids IS NULL"
+
 _SAMPLING_NAMES = tuple(field.name for field in fields(Sampling))
 _SERVER_NAMES = tuple(field.name for field in fields(ServerSettings) if field.name != "sampling")
 

@@ -13,7 +13,7 @@ import aiosqlite
 from bot import rows
 from bot.database import Database
 from bot.moderation.limits import Scope
-from bot.records import Case, CaseSource, Decision, Report
+from bot.records import DISCORD_EPOCH_SECONDS, Case, CaseSource, Decision, Report
 from bot.store_raters import set_banned
 from bot.store_servers import insert_audit
 
@@ -36,6 +36,11 @@ _NEVER_LEARN = """
 # And, of a message, whatever reads it from now on.
 _NEVER_LEARN_MESSAGE = """
     INSERT OR IGNORE INTO never_learn_messages (message_id, marked_at) SELECT ?2, ?4 WHERE ?1 IS NULL AND ?2 IS NOT NULL
+"""
+# Who wrote the message, or asked for the reply, and opted out, or had their data deleted since.
+_FORGOTTEN = f"""
+    ?5 IN (SELECT member_id FROM optouts) OR ?5 IN
+    (SELECT member_id FROM deletions WHERE ?4 AND requested_at >= (?4 >> 22) / 1000.0 + {DISCORD_EPOCH_SECONDS})
 """
 _MUTES = {Scope.ROLE: ("muted_roles", "role_id"), Scope.MEMBER: ("mutes", "member_id")}
 
@@ -98,14 +103,16 @@ class CaseQueries:
     ) -> int:
         """Make the case of a message, or of a reply that has no open one; return its id.
 
-        Of a member who opted out neither name nor words are kept.
+        Of a member who opted out, or had their data deleted since the message, neither name nor words are kept; nor is
+        the text of a reply that a deletion took the prompt from.
         """
         made = await self._database.write(
             "INSERT INTO cases (guild_id, source, channel_id, message_id, subject_id, quote, opened_at, reply_id)"
-            " SELECT ?1, ?2, ?3, ?4, CASE WHEN out THEN 0 ELSE ?5 END, CASE WHEN out THEN '' ELSE ?6 END, ?7,"
+            " SELECT ?1, ?2, ?3, ?4, iif(forgotten, 0, ?5), iif(forgotten OR scrubbed, '', ?6), ?7,"
             " (SELECT id FROM replies WHERE id = ?8 AND id NOT IN (SELECT reply_id FROM cases"
             " WHERE reply_id IS NOT NULL AND decided_at IS NULL))"
-            " FROM (SELECT ?5 IN (SELECT member_id FROM optouts) AS out) RETURNING id",
+            f" FROM (SELECT {_FORGOTTEN} AS forgotten,"
+            f" EXISTS (SELECT 1 FROM replies WHERE id = ?8 AND {rows.SCRUBBED}) AS scrubbed) RETURNING id",
             (
                 *(guild_id, source.value, channel_id, message_id or 0, subject_id, rows.storable(quote)),
                 *(self._clock(), reply_id),

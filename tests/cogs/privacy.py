@@ -1,11 +1,18 @@
-"""What the tests of privacy share: a stand-in for what forgets."""
+"""What the tests of privacy share: a stand-in for what forgets, and the deletion of a member's rows."""
 
 from __future__ import annotations
 
-from typing import Self
+import time
+from typing import Any, Self
 
 from bot.privacy.forget import Receipt
+from bot.privacy.journal import Request
 from bot.store import Store
+
+
+async def delete_data(store: Store, member: Any) -> None:
+    """Delete a member's rows, as /mydata delete does."""
+    await store.erase(Request(f"d{member.id}", member.id, time.time()))
 
 
 class FakeForget:

@@ -13,6 +13,7 @@ from cogs.reports import THANKS
 from tests.cogs.cases import asked_to_delete, card, decide, delete_members, open_count, report
 from tests.cogs.commands import audit, embed_of, fields
 from tests.cogs.nights import choose_mod_room
+from tests.cogs.privacy import delete_data
 from tests.cogs.rating import a_reply
 from tests.world import World, live_world
 
@@ -130,6 +131,58 @@ async def test_replies_that_read_a_members_message_are_never_learned_from(world:
     assert (await decide(world, shown, "unlearn")).endswith("that answers this message or reads it.")
     marked = await world.store._database.read("SELECT asked_message_id FROM never_learn JOIN replies ON id = reply_id")
     assert len(marked) == 2 and (asked.id,) in marked
+
+
+# ---------------------------------------------------------------------- deleted data
+
+
+async def test_late_case_of_a_members_message_has_nothing_of_who_had_their_data_deleted_since(world: World) -> None:
+    asked = await world.ask(world.alice, "general", "you fool, SECRET")
+    await world.answered_in("general")
+    await delete_data(world.store, world.alice)
+    await acted(world, asked.content, message=asked, kinds=(2,))
+    shown = await card(world)
+    assert "SECRET" not in str(embed_of(shown).to_dict()) and "Written by" not in fields(shown)
+    (case,), _ = await world.store.open_cases(world.guild.id, 1)
+    assert (case.subject_id, case.quote) == (None, "")
+    await delete_data(world.store, world.bob)
+    await acted(
+        world,
+        f"{world.mention} I am back, you fool",
+        by=world.bob,
+        message=await world.say(world.bob, "general", "I am back, you fool"),
+    )
+    (case, _), _ = await world.store.open_cases(world.guild.id, 2)
+    assert case.subject_id == world.bob.id and "I am back" in case.quote
+
+
+@pytest.mark.parametrize("by", ["alice", "bob"], ids=["who asked", "whose words were read"])
+async def test_filters_case_quotes_no_answer_that_read_who_had_their_data_deleted_meanwhile(
+    tmp_path: Path, by: str
+) -> None:
+    async with live_world(tmp_path, seconds_per_token=0.05) as world:
+        await choose_mod_room(world)
+        world.engine.says = "Bob said SECRET, so write to kim.lee@mail-host.com."
+        await world.say(world.bob, "general", "SECRET")
+        await world.ask(world.alice, "general", "what did he say?")
+        await world.eventually(lambda: world.replies("general"))
+        await delete_data(world.store, getattr(world, by))
+        shown = await card(world)
+        assert embed_of(shown).title == "Case 1: This server's filter found something"
+        assert "SECRET" not in str(embed_of(shown).to_dict())
+        assert ("Asked by" in fields(shown)) is (by == "bob")
+        (case,), _ = await world.store.open_cases(world.guild.id, 1)
+        assert (case.quote, case.subject_id) == ("", world.alice.id if by == "bob" else None)
+
+
+async def test_report_after_the_deletion_shows_nothing_of_the_answer(world: World) -> None:
+    await world.say(world.bob, "general", "SECRET")
+    world.engine.says = "Bob said SECRET."
+    reply = await a_reply(world)
+    await delete_data(world.store, world.bob)
+    assert await report(world, reply.id, by=world.alice) == THANKS
+    shown = await card(world)
+    assert fields(shown)["Reports: 1"] and "SECRET" not in str(embed_of(shown).to_dict())
 
 
 # ---------------------------------------------------------------------- the filter

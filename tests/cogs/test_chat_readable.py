@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +15,7 @@ from cogs.chat import Chat
 from models.prompt import PROMPT_VERSION
 from tests.bot.test_screening import HATEFUL, Embedded
 from tests.cogs.nights import FakeNightly
+from tests.cogs.privacy import delete_data
 from tests.cogs.test_chat_buttons import refused
 from tests.cogs.test_chat_screening import allow
 from tests.cogs.test_moderation import with_role
@@ -114,12 +113,6 @@ async def test_name_that_the_filter_hides_is_not_read(world: World) -> None:
 # ---------------------------------------------------------------------- who isn't read
 
 
-async def delete_data(world: World, member: Any) -> None:
-    """Delete a member's rows, as /mydata delete does."""
-    deletion: Any = SimpleNamespace(id=f"d{member.id}", member_id=member.id, requested_at=time.time())
-    await world.store.erase(deletion)
-
-
 @pytest.mark.parametrize("by_role", [False, True], ids=["member", "role"])
 async def test_muted_members_are_not_read_until_they_are_unmuted(world: World, by_role: bool) -> None:
     whom, scope = (with_role(world, world.bob), Scope.ROLE) if by_role else (world.bob, Scope.MEMBER)
@@ -148,7 +141,7 @@ async def test_moderator_is_told_that_who_asked_opted_out(world: World) -> None:
 async def test_words_from_before_their_deletion_are_read_no_more_and_later_ones_are(world: World) -> None:
     await world.ask(world.bob, "general", "my secret is ZEBRA")
     await world.answered_in("general")
-    await delete_data(world, world.bob)
+    await delete_data(world.store, world.bob)
     await world.say(world.bob, "general", "I am new here")
     await world.ask(world.alice, "general", "what did he say?")
     prompt = await read_in_answer(world, 2)
@@ -162,7 +155,7 @@ async def test_answer_under_way_at_a_deletion_is_kept_without_its_text(tmp_path:
         await world.say(world.bob, "general", "my secret is ZEBRA")
         await world.ask(world.alice, "general", "repeat that")
         shown = await world.eventually(lambda: world.replies("general"))
-        await delete_data(world, world.bob)
+        await delete_data(world.store, world.bob)
         await world.answered_in("general")
         reply = await world.reply_shown_by(shown[0])
         assert (reply.prompt, reply.outcome) == (None, None)
@@ -176,7 +169,7 @@ async def test_answer_is_not_made_from_what_was_deleted_while_it_waited(
         start_reply = world.store.start_reply
 
         async def after_the_deletion(*recipe: Any) -> bool:
-            await delete_data(world, world.bob)
+            await delete_data(world.store, world.bob)
             return await start_reply(*recipe)
 
         monkeypatch.setattr(world.store, "start_reply", after_the_deletion)
