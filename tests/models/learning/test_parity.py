@@ -140,6 +140,34 @@ def test_rounding_that_turns_one_reading_does_not_turn_their_mean() -> None:
     assert mean == {1: pytest.approx(-1.2), 2: pytest.approx(-3.1 / 3)}
 
 
+@pytest.mark.parametrize(("always", "same_top"), [(False, 1.0), (True, 0.97)])
+def test_what_rounding_turned_is_read_again_and_what_stays_turned_counts(
+    trained: tuple[Any, Path],
+    base: Path,
+    prefixes: tuple[tuple[int, ...], ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    always: bool,
+    same_top: float,
+) -> None:
+    peft_to_gguf(trained[1], base, tmp_path / "adapter.gguf")
+    read = parity._Served.read
+
+    def turned(served: Any, places: Any, scale: float) -> list[dict[int, float]]:
+        places = list(places)
+        found = read(served, places, scale)
+        for place, following in zip(places, found, strict=True):
+            if place % 25 == 0 and (always or scale == 1.0):
+                first, second = sorted(following, key=following.__getitem__, reverse=True)[:2]
+                following[first], following[second] = following[second], following[first]
+        return found
+
+    monkeypatch.setattr(parity._Served, "read", turned)
+    report = measure(base, tmp_path / "adapter.gguf", trained[0], prefixes, progress=lambda done, total: None)
+    assert report.same_top == pytest.approx(same_top, abs=0.015)
+    assert report.held is not always
+
+
 def test_a_base_that_writes_too_little_is_a_sentence(trained: tuple[Any, Path], base: Path) -> None:
     with pytest.raises(NothingToCompare, match="choose another MODEL"):
         measure(base, base, trained[0], (), progress=lambda done, total: None)
