@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bot import text
 from bot.learning_records import NightOutcome, NightState
 from bot.night_cards import Card, Field, Tone, duration, left_out, listed
-from models.learning.words import counted, wanted
+from models.learning.words import confidence, counted, wanted
 
 if TYPE_CHECKING:
     from bot.learning_records import Night
@@ -89,14 +89,15 @@ def _teachers(figures: Mapping[str, Any]) -> str:
 
 
 def _better_by(figures: Mapping[str, Any]) -> str:
-    """Say how the new adapter does on ratings that it had not seen, with the interval of chance."""
+    """Say how the new adapter does on ratings that it had not seen, with the bounds that the gate judged by."""
     told = []
-    if (wins := _interval(figures, "win_rate")) is not None:
-        share = f"{wins[0]:.0%} of pairs{_between(wins, '.0%')}"
-        told.append(f"It ranks a good reply above a bad one in {share}; 50% is chance.")
-    if (gain := _interval(figures, "gain")) is not None:
-        points = tuple(100 * value for value in gain)
-        told.append(f"It tells good replies from bad ones better by {points[0]:+.1f} points{_between(points, '+.1f')}.")
+    wins, gain = (_number(figures.get(name)) for name in ("win_rate", "gain"))
+    if math.isfinite(wins):
+        least = _at_least(figures, "win_rate", ".1f", "%")
+        told.append(f"It ranks a good reply above a bad one in {wins:.0%} of pairs{least}; 50% is chance.")
+    if math.isfinite(gain):
+        least = _at_least(figures, "gain", "+.1f", "")
+        told.append(f"It tells good replies from bad ones better by {100 * gain:+.1f} points{least}.")
     if told and (replies := _whole(figures.get("held_out"))) is not None:
         told.append(f"Measured on {counted(replies, 'reply')} that it did not learn from.")
     return "\n".join(told)
@@ -119,15 +120,10 @@ def _watched(figures: Mapping[str, Any]) -> str:
     return told
 
 
-def _interval(figures: Mapping[str, Any], name: str) -> tuple[float, float, float] | None:
-    """Return a figure with its lower and upper bound, NaN for a bound that isn't known."""
-    value, low, high = (_number(figures.get(key)) for key in (name, f"{name}_low", f"{name}_high"))
-    return None if math.isnan(value) else (value, low, high)
-
-
-def _between(figure: tuple[float, ...], form: str) -> str:
-    _, low, high = figure
-    return "" if math.isnan(low) or math.isnan(high) else f" ({low:{form}} to {high:{form}})"
+def _at_least(figures: Mapping[str, Any], name: str, form: str, unit: str) -> str:
+    low, level = _number(figures.get(f"{name}_low")), _number(figures.get("level"))
+    known = math.isfinite(low + level)
+    return f" (at least {100 * low:{form}}{unit} with {confidence(level)}% confidence)" if known else ""
 
 
 def _examples(figures: Mapping[str, Any]) -> list[str]:

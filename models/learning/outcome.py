@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from models.learning.job import Outcome, Result
-from models.learning.words import counted
+from models.learning.words import confidence, counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +30,6 @@ def scorecard(verdict: Verdict, parity: Mapping[str, Any]) -> dict[str, Any]:
         "gain": _finite(gain.value),
         "gain_low": _finite(gain.low(verdict.level)),
         "gain_high": _finite(gain.high(verdict.level)),
-        "gain_interval": [_finite(gain.low(0.025)), _finite(gain.high(0.025))],  # of 95 %, for people
         "level": verdict.level,
         "more_ratings_needed": verdict.more_ratings_needed,
         "checks": [
@@ -67,7 +66,8 @@ def concluded(
         outcome, more = Outcome.PROMOTED, None
         first = (
             f"{candidate.name} is better than {against}: {gain.value:+.1%} of preference AUC on "
-            f"{counted(figures['held_out'], 'reply')} that it never saw, at least {gain.low(verdict.level):+.1%}."
+            f"{counted(figures['held_out'], 'reply')} that it never saw, at least {gain.low(verdict.level):+.1%} "
+            f"with {confidence(verdict.level)}% confidence."
         )
     elif waiting:
         outcome, more = Outcome.INSUFFICIENT, min(waiting)
@@ -90,8 +90,10 @@ def concluded(
 
 
 def _figures(verdict: Verdict, candidate: Candidate, trained: TrainResult) -> dict[str, Any]:
+    """Return what can be counted; both ends of an interval are bounds at the gate's `level`."""
     gain = verdict.gain
     measured: dict[str, Any] = {
+        "level": verdict.level,
         "gain": gain.value,
         "gain_low": gain.low(verdict.level),
         "gain_high": gain.high(verdict.level),
@@ -106,11 +108,11 @@ def _figures(verdict: Verdict, candidate: Candidate, trained: TrainResult) -> di
 
 
 def _win_rate(verdict: Verdict) -> dict[str, float]:
-    """Return in how many pairs of a good and a bad reply the good one is ranked above, with its 95 % interval."""
+    """Return in how many pairs of a good and a bad reply the good one is ranked above, bounded as the gain is."""
     own = verdict.above_chance
     if own is None:
         return {}
-    low, high = max(0.0, 0.5 + own.low(0.025)), min(1.0, 0.5 + own.high(0.025))
+    low, high = max(0.0, 0.5 + own.low(verdict.level)), min(1.0, 0.5 + own.high(verdict.level))
     return {"win_rate": 0.5 + own.value, "win_rate_low": low, "win_rate_high": high}
 
 

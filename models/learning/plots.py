@@ -22,6 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
+from models.learning.words import confidence
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -144,7 +146,8 @@ def _preference(axes: Axes, story: NightStory, colours: Mapping[str, str]) -> No
     reach = max(abs(100 * end) for one in drawn for end in (one.gain.low, one.gain.high))
     axes.set_xlim(-1.15 * reach - 1, 1.15 * reach + 1)
     axes.set_xlabel(
-        "points of preference AUC, against what answered before\n← worse       dot: measured, bar: 95 %       better →"
+        "points of preference AUC, against what answered before\n"
+        f"← worse       bar: each end with {confidence(drawn[0].gain.level)} % confidence       better →"
     )
     axes.tick_params(axis="y", length=0, colors=colours["ink"])
     axes.spines["left"].set_visible(False)

@@ -28,7 +28,7 @@ from models.learning.files import write_bytes, write_json
 from models.learning.story import NightStory
 from models.learning.story_files import SECONDS, nameless, read_seconds, read_story
 from models.learning.verdict import WRITTEN
-from models.learning.words import counted, wanted
+from models.learning.words import confidence, counted, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,7 +97,7 @@ _TILES = {
     "left_out_unsafe": "left out: liked but unsafe",
 }  # fmt: skip
 _PICTURES = {
-    "preference_auc": "How much better each candidate tells good replies from bad ones, with its interval of 95 %.",
+    "preference_auc": "How much better each candidate tells good replies from bad ones, and the gate's bounds of it.",
     "loss": "How training went. Falling is usual; that it falls proves nothing, which is why replies are held out.",
     "rater_trust": "How often each rater is right, as far as their votes agree with those of others.",
     "canary": "Good ratings so far of the new adapter and of what answered before; the bands hold 95 %.",
@@ -118,7 +118,8 @@ class _Win:
     """The win rate as words, and in percent as places on a scale."""
 
     rate: str
-    between: str
+    least: str
+    confidence: str
     whose: str
     value: float
     low: float
@@ -205,7 +206,7 @@ def _why(story: NightStory, shown: CandidateStory | None) -> str:
     if story.outcome == "promoted":
         return (
             f"{of} a new adapter was made. On replies that it had never seen it agrees with the members more often "
-            f"than {before}, by more than chance explains, and no check found harm: it may answer now."
+            f"than {before}{_proof(shown)}. No check found harm, so it may answer now."
         )
     if _was_stopped(story, shown):
         return (
@@ -229,6 +230,17 @@ def _why(story: NightStory, shown: CandidateStory | None) -> str:
     return f"It broke off before there was anything to decide. No rating is lost. {_goes_on(before)}"
 
 
+def _proof(shown: CandidateStory | None) -> str:
+    """Say by how much, with the bound that the gate judged by."""
+    if shown is None or not shown.gain.measured:
+        return ""
+    gain = shown.gain
+    return (
+        f": in {100 * gain.value:.1f} more of 100 pairs of a good and a bad reply, "
+        f"and in at least {100 * gain.low:.1f} more with {confidence(gain.level)} % confidence"
+    )
+
+
 def _goes_on(before: str) -> str:
     return f"{before[0].upper()}{before[1:]} goes on answering."
 
@@ -239,7 +251,8 @@ def _win(story: NightStory, shown: CandidateStory | None) -> _Win | None:
         return None
     whose = "The new adapter" if story.outcome == "promoted" else f"What {shown.objective if shown else 'it'} learned"
     value, low, high = (100 * share for share in (story.win_rate.value, story.win_rate.low, story.win_rate.high))
-    return _Win(f"{value:.0f} %", f"{low:.0f} to {high:.0f} %", whose, value, low, high)
+    sure = f"{confidence(story.win_rate.level)} %"
+    return _Win(f"{value:.0f} %", f"{low:.1f} %", sure, whose, value, low, high)
 
 
 def _gain(shown: CandidateStory | None) -> str:
@@ -249,7 +262,10 @@ def _gain(shown: CandidateStory | None) -> str:
     more = "more" if value >= 0 else "fewer"
     return (
         f"Of 100 pairs of a good and a bad reply {shown.objective} puts {abs(value):.1f} {more} "
-        f"in the right order than what answered before ({low:+.1f} to {high:+.1f} is what chance leaves open, 95 %)."
+        f"in the right order than what answered before: at least {low:+.1f} and at most {high:+.1f}, each with "
+        f"{confidence(shown.gain.level)} % confidence. The gate asks the lower bound to be above 0. Both allow for "
+        "what the ratings of one member, or in one conversation, have in common, and are stricter where more "
+        "candidates share a night."
     )
 
 

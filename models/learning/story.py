@@ -15,15 +15,19 @@ from models.learning.verdict import Check
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A share, or a gain of one (.05 = 5 points), and the 95 % that chance leaves it; NaN what couldn't be measured."""
+    """A share, or a gain of one (.05 = 5 points), between the gate's bounds; NaN what couldn't be measured.
+
+    Either bound is one-sided: the truth is beyond it with probability `level`.
+    """
 
     value: float = math.nan
     low: float = math.nan
     high: float = math.nan
+    level: float = math.nan
 
     @property
     def measured(self) -> bool:
-        return math.isfinite(self.value + self.low + self.high)
+        return math.isfinite(self.value + self.low + self.high + self.level)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def read_story(folder: Path, result: Result | None = None) -> NightStory:
         now=job.now if job else None,
         incumbent=job.incumbent if job else None,
         shown=shown,
-        win_rate=Interval(*(_number_of(figures.get(f"win_rate{end}")) for end in ("", "_low", "_high"))),
+        win_rate=_interval(figures, "win_rate", "win_rate_low", "win_rate_high", "level"),
         counts=_counts(raters) | {name: value for name, value in figures.items() if isinstance(value, int | float)},
         candidates=tuple(_candidates(folder, night)),
         replies=_replies(folder, job, shown) if job and shown else (),
@@ -174,18 +174,21 @@ def _candidates(folder: Path, night: str) -> Iterator[CandidateStory]:
         card = judged.get(name, {})
         trained = _read(training / objective / "train.json", {})
         staged = folder / "adapters" / name / GGUF
-        low, high = card.get("gain_interval") or (card.get("gain_low"), card.get("gain_high"))
         yield CandidateStory(
             name=name,
             objective=objective,
             outcome=card.get("outcome"),
             dropped=_read(training / objective / "dropped.json", {}).get("sentence", ""),
-            gain=Interval(_number_of(card.get("gain")), _number_of(low), _number_of(high)),
+            gain=_interval(card, "gain", "gain_low", "gain_high", "level"),
             checks=tuple(_check(fields) for fields in card.get("checks", ())),
             losses=tuple(_number_of(loss) for loss in trained.get("losses", ())),
             parity=card.get("parity", {}).get("sentence", ""),
             gguf_sha256=sha256_of(staged) if staged.is_file() else "",
         )
+
+
+def _interval(figures: Mapping[str, Any], *names: str) -> Interval:
+    return Interval(*(_number_of(figures.get(name)) for name in names))
 
 
 def _check(fields: Mapping[str, Any]) -> Check:

@@ -9,6 +9,11 @@ def counted(count: float, noun: str) -> str:
     return f"{count:,.0f} {noun if count == 1 else plural}"
 
 
+def confidence(level: float) -> str:
+    """Return in percent how sure a bound is that errs with probability `level`: "95", "97.5", "98.3"."""
+    return f"{100 * (1 - level):.3g}"
+
+
 def wanted(more_ratings: int | None, *, trained: bool) -> str:
     """Say how many more ratings it takes to prove what was `trained`, or to train at all; empty where nobody can."""
     if not more_ratings:

@@ -34,6 +34,7 @@ async def test_morning_card_says_what_was_learned_from_whom_and_how_much_better_
         "gain": 0.062,
         "gain_low": 0.021,
         "gain_high": 0.103,
+        "level": 0.025,
         "held_out": 181,
         "examples": [
             {"prompt": "Tell me about the moon.", "before": "No.", "after": "It is @everyone's **lamp**."},
@@ -49,8 +50,8 @@ async def test_morning_card_says_what_was_learned_from_whom_and_how_much_better_
     shown = fields(card)
     assert shown["Learned from"] == "1,812 votes of 41 raters on 604 replies"
     assert shown["Against what answered before"].splitlines() == [
-        "It ranks a good reply above a bad one in 58% of pairs (52% to 64%); 50% is chance.",
-        "It tells good replies from bad ones better by +6.2 points (+2.1 to +10.3).",
+        "It ranks a good reply above a bad one in 58% of pairs (at least 52.3% with 97.5% confidence); 50% is chance.",
+        "It tells good replies from bad ones better by +6.2 points (at least +2.1 with 97.5% confidence).",
         "Measured on 181 replies that it did not learn from.",
     ]
     assert shown["The same prompt, before and after (1)"].startswith("> Tell me about the moon.\n**Before:** No.")

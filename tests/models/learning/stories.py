@@ -113,12 +113,12 @@ _COUNTS = {
     "left_out": 3, "left_out_unsafe": 2, "trusted": 5,
 }  # fmt: skip
 _KTO = CandidateStory(
-    "2026-11-24-kto", "kto", "promoted", "", Interval(0.141, 0.049, 0.233), checks(), losses(0.52, 0.38, 60, 1),
+    "2026-11-24-kto", "kto", "promoted", "", Interval(0.141, 0.060, 0.222, 0.025), checks(), losses(0.52, 0.38, 60, 1),
     "What is served says what was trained: after 232 prefixes the same token is likeliest in 99.6%.", "ab" * 32,
 )  # fmt: skip
 _SFT = CandidateStory(
-    "2026-11-24-sft", "sft", "rejected", "", Interval(0.021, -0.093, 0.135), checks("gain", "without top raters"),
-    losses(2.6, 2.1, 40, 2), "What is served says what was trained.", "cd" * 32,
+    "2026-11-24-sft", "sft", "rejected", "", Interval(0.021, -0.093, 0.135, 0.025),
+    checks("gain", "without top raters"), losses(2.6, 2.1, 40, 2), "What is served says what was trained.", "cd" * 32,
 )  # fmt: skip
 _DPO = CandidateStory(
     "2026-11-24-dpo", "dpo", None, "dpo was dropped: the loss of step 7 is no number; nothing is lost by that.",
@@ -130,7 +130,7 @@ PROMOTED = NightStory(
     outcome="promoted",
     sentences=(
         "2026-11-24-kto is better than the base model: +14.1% of preference AUC on 75 replies that it never saw, "
-        "at least +6.0%.",
+        "at least +6.0% with 97.5% confidence.",
         "sft: It ranks good replies above bad ones +2.1% more often than the incumbent, at least -9.3% (97.5%).",
     ),
     warnings=("Some raters vote as one and count as one rater: rater 1, rater 2, rater 3, rater 4.",),

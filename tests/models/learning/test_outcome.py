@@ -40,7 +40,7 @@ def test_a_promotion_says_by_how_much_against_what() -> None:
     assert result.adapter == "n-sft"
     assert result.sentences == (
         "n-sft is better than the base model: +20.0% of preference AUC on 70 replies that it never saw, "
-        "at least +11.6%.",
+        "at least +11.6% with 95% confidence.",
         "kto: Too little gain.",
     )
     assert result.warnings == ("Look.",)
@@ -48,8 +48,10 @@ def test_a_promotion_says_by_how_much_against_what() -> None:
     assert result.figures["objective"] == "sft"
     assert result.figures["gain"] == 0.2
     assert result.figures["win_rate"] == pytest.approx(0.7)
-    assert 0.59 < result.figures["win_rate_low"] < 0.61
-    assert 0.79 < result.figures["win_rate_high"] < 0.81
+    # Against the base both are one measurement: what is shown of it is what the gate judged by.
+    assert result.figures["win_rate_low"] == pytest.approx(0.5 + result.figures["gain_low"])
+    assert result.figures["win_rate_high"] == pytest.approx(0.5 + result.figures["gain_high"])
+    assert result.figures["level"] == 0.05
     assert result.figures["length_ratio"] == 1.1
     assert result.figures["loss_last"] == 0.25
 

@@ -69,7 +69,10 @@ def test_every_end_of_a_night_has_a_page_that_needs_nothing_but_itself(outcome: 
 
 
 def test_the_first_sentence_says_what_was_decided_and_why() -> None:
-    assert "more often than the model as it came, by more than chance explains" in _page(PROMOTED).words
+    assert (
+        "more often than the model as it came: in 14.1 more of 100 pairs of a good and a bad reply, "
+        "and in at least 6.0 more with 97.5 % confidence. No check found harm"
+    ) in _page(PROMOTED).words
     assert "What didn't hold: it tells good replies from bad ones better" in _page(REJECTED).words
     assert "It takes at least 214 more ratings to begin." in _page(INSUFFICIENT).words
     assert "No rating is lost." in _page(FAILED).words
@@ -148,7 +151,7 @@ def test_a_resumed_night_keeps_the_time_that_a_step_took_before(tmp_path: Path) 
 def _write_night(folder: Path) -> None:
     """Write what the steps of a night leave, of two candidates of which one was dropped."""
     card = {
-        "outcome": "promoted", "gain": 0.14, "gain_low": 0.06, "gain_high": 0.22, "gain_interval": [0.05, 0.23],
+        "outcome": "promoted", "gain": 0.14, "gain_low": 0.06, "gain_high": 0.22,
         "level": 0.05, "more_ratings_needed": None, "parity": {"sentence": "Alike."},
         "checks": [
             {"name": "gain", "kind": "proof", "figure": 0.06, "bound": 0.0, "held": True, "sentence": "Better."},
@@ -169,7 +172,7 @@ def test_a_night_is_read_back_from_its_files(tmp_path: Path) -> None:
     kto, dpo = story.candidates
     assert (story.night, story.outcome, story.shown) == ("2026-11-24", "promoted", kto.name)
     assert story.counts == {"votes": 9}
-    assert (kto.gain, kto.losses, kto.parity) == (Interval(0.14, 0.05, 0.23), (0.5, 0.4), "Alike.")
+    assert (kto.gain, kto.losses, kto.parity) == (Interval(0.14, 0.06, 0.22, 0.05), (0.5, 0.4), "Alike.")
     assert kto.checks[0].figure == 0.06
     assert math.isnan(kto.checks[1].figure)
     assert (dpo.outcome, dpo.dropped) == (None, "dpo was dropped: no pairs.")
@@ -196,17 +199,17 @@ def test_a_canary_is_drawn_into_the_report_when_it_has_news(tmp_path: Path) -> N
 
 
 def test_the_win_rate_stands_before_everything_else_with_its_interval() -> None:
-    words = _page(replace(PROMOTED, win_rate=Interval(0.641, 0.552, 0.73))).words
+    words = _page(replace(PROMOTED, win_rate=Interval(0.641, 0.552, 0.73, 0.05))).words
     assert words.index("64 %") < words.index("rated replies")
-    assert "The new adapter: 64 % of the time; chance leaves open 55 to 73 % (95 %)." in " ".join(words.split())
+    assert "The new adapter: 64 % of the time, and at least 55.2 % with 95 % confidence." in " ".join(words.split())
     assert "win rate" not in _page(PROMOTED).words
-    assert "What sft learned: 48 %" in _page(replace(REJECTED, win_rate=Interval(0.48, 0.4, 0.56))).words
+    assert "What sft learned: 48 %" in _page(replace(REJECTED, win_rate=Interval(0.48, 0.4, 0.56, 0.05))).words
 
 
 def test_the_win_rate_is_read_from_the_nights_figures(tmp_path: Path) -> None:
-    figures = {"objective": "kto", "win_rate": 0.64, "win_rate_low": 0.55, "win_rate_high": 0.73}
+    figures = {"objective": "kto", "win_rate": 0.64, "win_rate_low": 0.55, "win_rate_high": 0.73, "level": 0.05}
     write_result(tmp_path, Result(Outcome.PROMOTED, ("Better.",), figures=figures))
-    assert read_story(tmp_path).win_rate == Interval(0.64, 0.55, 0.73)
+    assert read_story(tmp_path).win_rate == Interval(0.64, 0.55, 0.73, 0.05)
 
 
 def _checked(words: str, name: str) -> str:
