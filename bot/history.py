@@ -17,6 +17,8 @@ import aiohttp
 import discord
 
 from bot.attention import role_ids
+from bot.member_roles import MemberRoles
+from bot.moderation.limits import Scope
 from bot.records import Message
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class Histories:
         self._store = store
         self._readable = readable
         self._keep = keep
+        self._roles = MemberRoles()
         self._rings: OrderedDict[int, _Ring] = OrderedDict()
         self._singles: OrderedDict[int, Message | None] = OrderedDict()  # None: it does not exist any more
         self._passed_over: OrderedDict[int, None] = OrderedDict()  # messages that were not answered for what they say
@@ -59,6 +62,7 @@ class Histories:
 
     def note(self, message: discord.Message) -> None:
         """Remember a new or edited message where it matters."""
+        self._roles.note(message.author)
         ring = self._rings.get(message.channel.id)
         if (ring is None and message.id not in self._singles) or not _is_talk(message):
             return
@@ -119,8 +123,17 @@ class Histories:
             said.setdefault(starter.id, starter)
         earlier = [m for _, m in sorted(said.items()) if m.id < question.id and m.id not in self._passed_over]
         told = [*(m for m in earlier if m.is_self or m.content), question]
+        if asked.guild is not None:
+            told = await self._with_roles(told, asked.guild)
         readable = await self._readable.of(told, asked.guild.id if asked.guild else None)
         return [await self._with_parent(message) for message in readable]
+
+    async def _with_roles(self, told: list[Message], guild: discord.Guild) -> list[Message]:
+        """Return the talk with its members' roles as they are now, where a role is muted and they matter."""
+        if all(mute.scope is not Scope.ROLE for mute in await self._store.mutes(guild.id)):
+            return told
+        roles = await self._roles.of(guild, {message.author_id for message in told if not message.is_self})
+        return [replace(m, role_ids=roles.get(m.author_id, m.role_ids)) for m in told]
 
     async def _recent(self, channel: discord.abc.Messageable, asked_id: int) -> list[Message]:
         ring = await self._ring(channel)

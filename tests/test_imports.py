@@ -27,6 +27,7 @@ _DISCORD_EDGE = (
     "bot/feedback_ui.py",
     "bot/gateway.py",
     "bot/history.py",
+    "bot/member_roles.py",
     "bot/notices.py",
     "bot/reconcile.py",
     "bot/recovery.py",

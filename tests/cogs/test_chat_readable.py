@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import discord
 import pytest
 
+from bot import member_roles
 from bot.moderation.limits import Scope
 from bot.records import Provenance, Reply
 from bot.screening import MOST_CLASSIFIED, Screening
@@ -127,6 +129,78 @@ async def test_muted_members_are_not_read_until_they_are_unmuted(world: World, b
     await world.store.unmute(world.guild.id, whom.id, world.moderator.id, scope)
     await world.ask(world.alice, "general", "and now?")
     assert "obey me" in await read_in_answer(world, 3)
+
+
+@pytest.fixture
+def lookups(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """Note of whom Discord is asked which roles they have, at once."""
+    asked: list[list[int]] = []
+    query_members = discord.Guild.query_members
+
+    async def noting(guild: discord.Guild, **options: Any) -> list[discord.Member]:
+        asked.append(options["user_ids"])
+        return await query_members(guild, **options)
+
+    monkeypatch.setattr(discord.Guild, "query_members", noting)
+    return asked
+
+
+async def mute_role(world: World, member: Any) -> None:
+    role = with_role(world, member)
+    await world.store.mute(world.guild.id, role.id, world.moderator.id, None, Scope.ROLE)
+
+
+async def test_members_with_a_muted_role_are_not_read_in_what_is_read_back(
+    world: World, lookups: list[list[int]]
+) -> None:
+    for text in ("obey me", "obey me again"):
+        await world.say(world.bob, "general", text)
+    await world.say(world.moderator, "general", "good morning")
+    await mute_role(world, world.bob)
+    await world.restart()
+    await world.ask(world.alice, "general", "what did they say?")
+    prompt = await read_in_answer(world)
+    assert "good morning" in prompt and "obey me" not in prompt
+    assert lookups == [sorted([world.bob.id, world.moderator.id])], "asked once of all, but of who just wrote"
+    await world.ask(world.alice, "general", "and now?")
+    assert "obey me" not in await read_in_answer(world, 2)
+    assert len(lookups) == 1, "known for a while"
+
+
+async def test_member_who_was_given_a_muted_role_since_is_not_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.ask(world.alice, "general", "good morning")
+    await world.answered_in("general")
+    await world.say(world.bob, "general", "obey me")
+    await mute_role(world, world.bob)
+    monkeypatch.setattr(member_roles, "_FRESH_SECONDS", 0.0)  # a minute later
+    await world.ask(world.alice, "general", "what did he say?")
+    prompt = await read_in_answer(world, 2)
+    assert "good morning" in prompt and "obey me" not in prompt
+
+
+async def test_nobody_is_looked_up_where_no_role_is_muted(world: World, lookups: list[list[int]]) -> None:
+    await world.say(world.bob, "general", "hello")
+    await world.store.mute(world.guild.id, world.moderator.id, world.moderator.id, None)
+    await world.restart()
+    await world.ask(world.alice, "general", "what did he say?")
+    assert "hello" in await read_in_answer(world)
+    assert lookups == []
+
+
+async def test_question_is_answered_when_discord_does_not_say_who_has_which_role(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: Any, **__: Any) -> None:
+        raise TimeoutError
+
+    await world.say(world.bob, "general", "hello")
+    await mute_role(world, world.bob)
+    await world.restart()
+    monkeypatch.setattr(discord.Guild, "query_members", fails)
+    await world.ask(world.alice, "general", "what did he say?")
+    assert "what did he say?" in await read_in_answer(world)
 
 
 async def test_moderator_is_told_that_who_asked_opted_out(world: World) -> None:
