@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bot.learning_records import NightState
+from bot.night_cards import Field
 from models.errors import ModelError
 from models.learning.judgement import JudgedVote, Judgement, read_judgement
 from models.learning.words import counted
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 NO_NIGHT = "No night has weighed any votes yet, so there is nothing to explain; /training status says when one comes."
 NO_LEARNING = "I don't learn here, so no votes are weighed."
-NEVER_WEIGHED = (
-    "It knew no vote of theirs: they hadn't rated by then, or what they rate may not teach me (/privacy says why)."
+NEVER_KNOWN = (
+    "knew no vote of theirs: they hadn't rated by then, or what they rate may not teach me (/privacy says why)."
 )
 _NIGHTS_LOOKED_AT = 30
 _NAMED = 10  # raters who vote as one
@@ -55,18 +56,21 @@ async def last_judgement(nightly: Nightly, member_id: int) -> Judged | None:
     return None
 
 
-async def explain(store: Store, guild_id: int, member_id: int, judged: Judged) -> str:
-    """Say what a night thought of a member, as a server's moderators may know it."""
+async def explain(store: Store, guild_id: int, member_id: int, judged: Judged) -> tuple[str, tuple[Field, ...]]:
+    """Say what a night thought of a member, as a server's moderators may know it: in a sentence, and the details."""
     night, judgement = judged.night, judged.judgement
-    lines = [f"The night {night.id} is the last that weighed votes."]
     if judgement is None:
-        return "\n".join([*lines, NEVER_WEIGHED])
+        return f"The night {night.id}, the last that weighed votes, {NEVER_KNOWN}", ()
+    told = f"This is what the night {night.id} made of their votes, the last night that weighed any."
     if judgement.frozen:
-        lines.append("It learned nothing from anybody's votes: raters who vote against the others held too much of it.")
+        told += " It learned nothing from anybody's: those who vote against the others had too much weight in it."
     here = await store.replies_of_server(guild_id, {vote.reply_id for vote in judgement.votes})
-    lines += _votes([vote for vote in judgement.votes if vote.reply_id in here], len(judgement.votes) - len(here))
+    votes = [vote for vote in judgement.votes if vote.reply_id in here]
     known = await store.known_raters(guild_id, judgement.group)
-    return "\n".join([*lines, *_weight(judgement, sorted(known - {member_id}))])
+    return told, (
+        Field(f"Votes on replies here: {len(votes)}", "\n".join(_votes(votes, len(judgement.votes) - len(votes)))),
+        Field("What a vote of theirs counted", "\n".join(_weight(judgement, sorted(known - {member_id})))),
+    )
 
 
 def standing(rater: RaterRow | None) -> str:
@@ -82,17 +86,17 @@ def standing(rater: RaterRow | None) -> str:
 
 def _votes(here: list[JudgedVote], elsewhere: int) -> Iterable[str]:
     ups = sum(vote.up for vote in here)
-    yield f"It knew {counted(len(here), 'vote')} of theirs on replies here: {ups} up, {len(here) - ups} down."
+    yield f"{ups} up, {len(here) - ups} down." if here else "It knew none."
     decided = [vote for vote in here if vote.good is not None]
     if decided:
         agreed = sum(vote.up is vote.good for vote in decided)
-        yield f"{agreed} of {len(decided)} agree with what the night made of the reply, by all votes and labels."
+        yield f"{agreed} of {len(decided)} agree with the night's own judgement, made from all votes and labels."
     labelled = [vote for vote in here if vote.gold is not None]
     right = sum(vote.up is vote.gold for vote in labelled)
     if labelled:
-        yield f"On replies with a gold label {right} were right and {len(labelled) - right} wrong."
-    else:
-        yield "None of these replies had a gold label."
+        yield f"Where the reply has a gold label, {right} were right and {len(labelled) - right} wrong."
+    elif here:
+        yield "None of these replies has a gold label."
     if own := sum(vote.own_prompt for vote in here):
         yield f"{own} of {len(here)} are on answers to their own prompts; such a vote counts half at most."
     if elsewhere:
@@ -104,28 +108,33 @@ def _weight(judgement: Judgement, named: list[int]) -> Iterable[str]:
     """Say what one vote counted and why, with the raters of this server who vote as one with this rater."""
     fact = judgement.fact
     if fact.banned:
-        yield "They were banned from voting, so none of it counted."
+        yield "Nothing, as they were banned from voting."
         return
     if judgement.accuracy is None:
-        yield "No vote of theirs was weighed, so nothing was inferred from one."
+        yield "Nothing, as none was weighed."
         return
-    turned = "; below half, so their votes were read the other way round" if judgement.accuracy < 0.5 else ""
-    yield f"It took a vote of theirs to be right with {judgement.accuracy:.0%}{turned}."
+    turned = "; that is below half, so it was read the other way round" if judgement.accuracy < 0.5 else ""
+    yield f"It was taken to be right {judgement.accuracy:.0%} of the time{turned}."
     if fact.trusted:
         yield "They counted as trusted: taken to be honest unless their votes say otherwise."
     if judgement.influence >= 1:
-        yield "One vote of theirs counted in full; no cap was reached."
+        yield "It counted in full; no cap was reached."
         return
-    yield f"One vote of theirs counted as {judgement.influence:.2f} of a full one, for these reasons:"
+    yield f"It counted {_share(judgement.influence)} of a full one:"
     size = len(judgement.group)
     if size:
         names = [f"<@{rater}>" for rater in named[:_NAMED]]
         if others := size - 1 - len(names):
             names.append(f"{others} who {'is' if others == 1 else 'are'} not named here")
-        yield f"- {', '.join(names)} and they vote as one, and count as one rater."
+        yield f"- They vote as one with {', '.join(names)}; together they count as one rater."
     if judgement.is_new:
         ages = [("account", fact.account_age_days), ("membership", fact.membership_days)]
         told = " and ".join(f"the {what} {counted(int(days), 'day')}" for what, days in ages if days is not None)
         yield f"- They were new ({told} old); a new rater's vote counts half, and all new ones share a small part."
     if judgement.influence * max(size, 1) < 1 and not judgement.is_new:
         yield "- They reached the cap on influence: they vote far more than most, so each of their votes counts less."
+
+
+def _share(influence: float) -> str:
+    """Return a share below 1 as a percentage, without the 0% and 100% that it isn't."""
+    return "less than 1%" if influence < 0.01 else f"{min(influence, 0.99):.0%}"

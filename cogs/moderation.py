@@ -155,7 +155,7 @@ class Moderation(commands.Cog):
         lines = [_muted(mute) for mute in mutes[:_MUTES_SHOWN]] or ["Nobody is muted here."]
         if (more := len(mutes) - _MUTES_SHOWN) > 0:
             lines.append(f"and {more:,} more")
-        embed = discord.Embed(title="Whom I don't answer", description="\n".join(lines), colour=_COLOUR)
+        embed = discord.Embed(title="Whom I neither answer nor read", description="\n".join(lines), colour=_COLOUR)
         await interaction.followup.send(embed=embed, ephemeral=True)
 
     # ------------------------------------------------------------------ purge
@@ -269,8 +269,9 @@ def _value(name: str, value: Any) -> str:
 
 
 def _muted(mute: Mute) -> str:
-    whom = f"<@&{mute.subject_id}>" if mute.scope is Scope.ROLE else f"<@{mute.subject_id}>"
-    return f"{whom} until {'/mod unmute' if mute.until is None else f'<t:{int(mute.until)}:f>'}"
+    whom = f"Members with <@&{mute.subject_id}>" if mute.scope is Scope.ROLE else f"<@{mute.subject_id}>"
+    end = "/mod unmute" if mute.until is None else f"<t:{int(mute.until)}:f> (<t:{int(mute.until)}:R>)"
+    return f"{whom}: until {end}"
 
 
 def _duration(minutes: int) -> str:

@@ -20,7 +20,7 @@ from discord.ext import commands
 from bot import checks, message_links, rater_explained
 from bot.error_handler import press, tell
 from bot.errors import StoreError
-from bot.night_cards import Card
+from bot.night_cards import Card, Field
 from bot.notices import as_embed
 from bot.records import Provenance
 
@@ -208,6 +208,7 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
         rater = await store.rater(interaction.guild_id, member.id)
         now = rater_explained.standing(rater)
         lines = [f"{member.mention} is now {now}." if now else f"{member.mention} counts as any member now."]
+        fields: tuple[Field, ...] = ()
         if member.bot:
             lines = [_BOT]
         elif self.bot.learning is None:
@@ -215,8 +216,9 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
         elif (judged := await rater_explained.last_judgement(self.bot.learning.nightly, member.id)) is None:
             lines.append(rater_explained.NO_NIGHT)
         else:
-            lines.append(await rater_explained.explain(store, interaction.guild_id, member.id, judged))
-        card = Card("What I make of their ratings", "\n".join(lines))
+            told, fields = await rater_explained.explain(store, interaction.guild_id, member.id, judged)
+            lines.append(told)
+        card = Card("What I make of a member's ratings", "\n".join(lines), fields)
         await interaction.followup.send(embed=as_embed(card), ephemeral=True)
 
     # ------------------------------------------------------------------ bans

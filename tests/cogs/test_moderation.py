@@ -223,7 +223,8 @@ async def test_muted_members_and_roles_are_listed_with_their_ends(world: World) 
     await run(world, "mod mute", whom=world.bob, minutes=60)
     [(until,)] = await world.store._database.read("SELECT until FROM mutes")
     assert embed_of(await run(world, "mod muted")).description == (
-        f"<@&{role.id}> until /mod unmute\n<@{world.bob.id}> until <t:{int(until)}:f>"
+        f"Members with <@&{role.id}>: until /mod unmute\n"
+        f"<@{world.bob.id}>: until <t:{int(until)}:f> (<t:{int(until)}:R>)"
     )
     assert f"role id: <@&{role.id}>" in str(embed_of(await run(world, "mod audit")).description)
 

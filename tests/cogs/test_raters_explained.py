@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from models.learning.job import RATERS, SNAPSHOT, Job
 from models.learning.sides import judge_raters
 from models.learning.snapshot import Snapshot, write_snapshot
 from tests.bot.learning import ended_reply
-from tests.cogs.commands import audit, embed_of, run
+from tests.cogs.commands import audit, embed_of, fields, run
 from tests.cogs.nights import FakeNightly, night
 from tests.models.learning.nights import reply
 from tests.world import World, live_world
@@ -70,8 +71,10 @@ def votes(rater: int, replies: list[int], *, right: bool = True, wrong: int = 0,
 
 
 async def explained(world: World, member: int | None = None) -> list[str]:
+    """Return the lines of the answer, its fields' names and values included."""
     answer = await run(world, "raters explain", member=world.bob if member is None else member)
-    return str(embed_of(answer).description).splitlines()
+    told = [str(embed_of(answer).description), *(text for field in fields(answer).items() for text in field)]
+    return "\n".join(told).splitlines()
 
 
 async def test_without_a_night_it_says_so(world: World, nightly: FakeNightly) -> None:
@@ -87,16 +90,18 @@ async def test_votes_are_told_as_the_night_weighed_them(world: World, nightly: F
     bob = votes(world.bob.id, replies[:10], wrong=1, own=2)
     weighed(nightly, snapshot(replies, votes={world.bob.id: bob}, gold=4))
     lines = await explained(world)
-    assert lines[:6] == [
+    assert lines[:7] == [
         f"<@{world.bob.id}> counts as any member now.",
-        "The night 2026-11-24 is the last that weighed votes.",
-        "It knew 10 votes of theirs on replies here: 4 up, 6 down.",
-        "9 of 10 agree with what the night made of the reply, by all votes and labels.",
-        "On replies with a gold label 3 were right and 1 wrong.",
+        "This is what the night 2026-11-24 made of their votes, the last night that weighed any.",
+        "Votes on replies here: 10",
+        "4 up, 6 down.",
+        "9 of 10 agree with the night's own judgement, made from all votes and labels.",
+        "Where the reply has a gold label, 3 were right and 1 wrong.",
         "2 of 10 are on answers to their own prompts; such a vote counts half at most.",
     ]
-    assert lines[6].startswith("It took a vote of theirs to be right with ") and "the other way round" not in lines[6]
-    assert lines[7:] == ["One vote of theirs counted in full; no cap was reached."]
+    assert lines[7] == "What a vote of theirs counted"
+    assert lines[8].startswith("It was taken to be right ") and lines[8].endswith("% of the time.")
+    assert lines[9:] == ["It counted in full; no cap was reached."]
     assert await audit(world) == []
 
 
@@ -104,8 +109,8 @@ async def test_member_against_all_others_is_read_the_other_way_round(world: Worl
     replies = await replies_here(world)
     weighed(nightly, snapshot(replies, votes={world.bob.id: votes(world.bob.id, replies, right=False)}))
     lines = await explained(world)
-    assert "0 of 40 agree with what the night made of the reply, by all votes and labels." in lines
-    assert any(line.endswith("below half, so their votes were read the other way round.") for line in lines)
+    assert "0 of 40 agree with the night's own judgement, made from all votes and labels." in lines
+    assert any(line.endswith("that is below half, so it was read the other way round.") for line in lines)
 
 
 async def test_new_member_hears_of_the_age_and_who_votes_much_of_the_cap(world: World, nightly: FakeNightly) -> None:
@@ -121,7 +126,7 @@ async def test_new_member_hears_of_the_age_and_who_votes_much_of_the_cap(world: 
     )
     lines = await explained(world, world.alice)
     assert lines[-1].startswith("- They reached the cap on influence")
-    assert "of a full one, for these reasons:" in lines[-2]
+    assert lines[-2].startswith("It counted ") and lines[-2].endswith("% of a full one:")
 
 
 async def test_who_votes_as_one_is_named_if_of_this_server(world: World, nightly: FakeNightly) -> None:
@@ -131,7 +136,7 @@ async def test_who_votes_as_one_is_named_if_of_this_server(world: World, nightly
     await world.store.note_rater(8, 3_001, trusted=False)  # of another server
     weighed(nightly, snapshot(replies, votes={rater: votes(rater, replies, right=False) for rater in bloc}))
     told = "\n".join(await explained(world))
-    named = f"- <@{world.alice.id}>, 1 who is not named here and they vote as one, and count as one rater."
+    named = f"- They vote as one with <@{world.alice.id}>, 1 who is not named here; together they count as one rater."
     assert named in told
     assert "3001" not in told
 
@@ -147,8 +152,8 @@ async def test_trust_and_bans_of_then_and_now_are_told_apart(world: World, night
     facts = {world.bob.id: RaterFacts(world.bob.id, banned=True)}
     weighed(nightly, snapshot(replies, votes={world.bob.id: votes(world.bob.id, replies)}, facts=facts), "2026-11-25")
     lines = await explained(world)
-    assert lines[1] == "The night 2026-11-25 is the last that weighed votes."
-    assert lines[-1] == "They were banned from voting, so none of it counted."
+    assert "2026-11-25" in lines[1]
+    assert lines[-1] == "Nothing, as they were banned from voting."
 
 
 async def test_votes_in_other_servers_are_a_number_alone(world: World, nightly: FakeNightly) -> None:
@@ -156,13 +161,37 @@ async def test_votes_in_other_servers_are_a_number_alone(world: World, nightly: 
     there = [await ended_reply(world.store, guild_id=8) for _ in range(2)]
     weighed(nightly, snapshot([*replies, *there], votes={world.bob.id: votes(world.bob.id, [*replies[:4], *there])}))
     lines = await explained(world)
-    assert "It knew 4 votes of theirs on replies here: 2 up, 2 down." in lines
+    assert lines[2:4] == ["Votes on replies here: 4", "2 up, 2 down."]
     assert any(line.startswith("2 more votes are on replies of other servers") for line in lines)
+
+
+async def test_who_rates_in_other_servers_alone_has_no_votes_here(world: World, nightly: FakeNightly) -> None:
+    replies = await replies_here(world)
+    there = [await ended_reply(world.store, guild_id=8) for _ in range(2)]
+    weighed(nightly, snapshot([*replies, *there], votes={world.bob.id: votes(world.bob.id, there)}))
+    lines = await explained(world)
+    assert lines[2:4] == ["Votes on replies here: 0", "It knew none."]
+    assert lines[4].startswith("2 more votes are on replies of other servers") and "gold label" not in str(lines)
+
+
+@pytest.mark.parametrize(("influence", "told"), [(0.002, "less than 1%"), (0.42, "42%"), (0.999, "99%")])
+async def test_share_of_a_vote_is_neither_none_nor_all(
+    world: World, nightly: FakeNightly, influence: float, told: str
+) -> None:
+    replies = await replies_here(world)
+    weighed(nightly, snapshot(replies, votes={world.bob.id: votes(world.bob.id, replies)}))
+    path = nightly.root / "2026-11-24" / RATERS
+    said = json.loads(path.read_text())
+    said["influence"][str(world.bob.id)] = influence
+    path.write_text(json.dumps(said))
+    assert f"It counted {told} of a full one:" in await explained(world)
 
 
 async def test_unknown_member_and_damaged_night_are_told_plainly(world: World, nightly: FakeNightly) -> None:
     replies = await replies_here(world)
     weighed(nightly, snapshot(replies, votes={}))
-    assert (await explained(world))[-1].startswith("It knew no vote of theirs")
+    assert (await explained(world))[-1].startswith(
+        "The night 2026-11-24, the last that weighed votes, knew no vote of theirs: they hadn't rated by then"
+    )
     (nightly.root / "2026-11-24" / RATERS).write_text("{")
     assert (await explained(world))[-1].startswith("No night has weighed any votes yet")
