@@ -23,9 +23,11 @@ import discord
 import simcord
 from simcord import _dpy_internals, _runtime
 from simcord.backend import Backend
+from simcord.enums import InteractionType, OptionType
 
 RECORDS_KEPT = 500  # transcript lines and REST requests
 _IDS_KEPT_MILLISECONDS = 1000  # an id can only collide within its own millisecond
+_SUBCOMMANDS = (OptionType.SUBCOMMAND, OptionType.SUBCOMMAND_GROUP)
 _BOT_WORK: ContextVar[bool] = ContextVar("encore_demo_bot_work", default=False)
 
 
@@ -94,6 +96,9 @@ class LiveBackend(Backend):  # type: ignore[misc]
         self.http_requests = Recent(RECORDS_KEPT)
 
     def emit(self, event: str, payload: Any) -> None:
+        if event == "INTERACTION_CREATE" and payload["type"] == InteractionType.APPLICATION_COMMAND:
+            # Discord's messages say which subcommand they answer, SimCord's the command alone.
+            self.interactions[int(payload["id"])].command_name = _full_name(payload["data"])
         super().emit(event, payload)
         for change in _changes(event, payload):
             self._notify(change)
@@ -142,6 +147,12 @@ class LiveBackend(Backend):  # type: ignore[misc]
     def _notify(self, change: Change) -> None:
         for watcher in tuple(self.watchers):
             watcher(change)
+
+
+def _full_name(command: Any) -> str:
+    """Return the name of a command that was used, with its subcommand's, as "encore channels add"."""
+    nested = [option for option in command.get("options", ()) if option["type"] in _SUBCOMMANDS]
+    return " ".join([command["name"], *map(_full_name, nested)])
 
 
 def _changes(event: str, payload: Any) -> Iterator[Change]:

@@ -52,6 +52,12 @@ async def test_ephemeral_answer_reaches_its_member_alone(door: Door) -> None:
     )
 
 
+async def test_answer_names_the_subcommand_that_was_used(door: Door) -> None:
+    page, state = await door.page(door.world.moderator)
+    await page.ask("slash", channel=state["channel"], name="settings speed", options={"speed": "fast"})
+    assert (await page.hear_message("Speed: fast"))["command"] == {"who": "Sam", "name": "/settings speed"}
+
+
 async def test_other_channels_are_marked_unread(door: Door) -> None:
     page, _ = await door.page(door.world.mei)
     await door.world.say(door.world.alex, "stage", "over here")
