@@ -13,8 +13,8 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from bot.database import APPLICATION_ID, aside, beside, connect, explained, migrations, problems, take_lock, version_of
@@ -47,6 +47,17 @@ def kept_aside(database: Path) -> list[Path]:
     """Return the copies of a database that lie beside it because it was damaged or another took its place."""
     found = (path for why in _KEPT for path in database.parent.glob(f"{database.name}.{why}-*"))
     return sorted(path for path in found if not path.name.endswith(("-wal", "-shm")))
+
+
+def gone_by(copies: Sequence[Path]) -> date | None:
+    """Return the day by which `remove_kept`, called once a day, has removed all of some copies.
+
+    None: the name of one doesn't say when it was kept, so it stays.
+    """
+    kept = [at for path in copies if (at := _kept_at(path)) is not None]
+    if not kept or len(kept) < len(copies):
+        return None
+    return (datetime.fromtimestamp(max(kept), UTC) + timedelta(days=COPY_DAYS + 1)).date()
 
 
 def remove_kept(database: Path, before: float) -> int:

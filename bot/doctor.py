@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from dotenv import dotenv_values
 
-from bot.backups import COPY_DAYS, kept_aside
+from bot.backups import COPY_DAYS, gone_by, kept_aside
 from bot.database import check_place
 from bot.doctor_model import check_engine, check_memory, check_model, check_prompt, existing, model_that_is_there
 from bot.doctor_nights import night_sentences
@@ -261,9 +261,10 @@ def check_copies(settings: Settings) -> list[Finding]:
     """Find old databases that were kept: what members have deleted is still in them. Blocks."""
     if not (copies := kept_aside(settings.database)):
         return []
-    names = ", ".join(map(str, copies))
-    sentence = f"Kept of before a restore or of damage, and reached by no member's deletion: {names}."
-    remedy = f"Remove what you need no more; Encore removes each {COPY_DAYS} days after it was kept."
+    names = ", ".join(f"{copy} ({f'gone by {day}' if (day := gone_by([copy])) else 'stays'})" for copy in copies)
+    what = "A copy of the database is" if len(copies) == 1 else f"{len(copies)} copies of the database are"
+    sentence = f"{what} kept from before a restore or a damage, and no member's deletion reaches there: {names}."
+    remedy = f"Remove what you need no more; Encore removes each {COPY_DAYS} days after the day in its name."
     return [Finding("copies", Level.NOTICE, sentence, remedy)]
 
 

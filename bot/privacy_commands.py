@@ -51,14 +51,13 @@ async def _export(member_id: int, path: Path, settings: Settings) -> None:
 
 
 async def _delete(member_id: int, settings: Settings) -> None:
-    from bot.backups import kept_aside
     from bot.privacy.notice import receipt_text
 
     async with open_learning(settings, "/mydata delete") as learning:
         receipt = await learning.forget.delete(member_id)
     print(f"The receipt, in the words that the member is owed:\n\n{receipt_text(receipt)}\n")
-    if copies := kept_aside(settings.database):
-        names = ", ".join(str(path) for path in copies)
+    if receipt.copies:
+        names = ", ".join(map(str, receipt.copies))
         print(f"Copies of the database that may still hold their data, for you to remove: {names}, and your backups.")
     else:
         print("Backups that you made may still hold their data; `encore restore` deletes it again.")

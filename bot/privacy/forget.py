@@ -43,7 +43,7 @@ class Receipt:
     serving: str | None = None  # what answers now; None is the base
     changed: bool = False  # what answers was changed for it
     failures: tuple[str, ...] = ()
-    copies: int = 0  # of the database, kept aside, which a deletion doesn't reach
+    copies: tuple[Path, ...] = ()  # of the database, kept aside, which a deletion doesn't reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Forget:
             deletion = await self._note(member_id, RequestKind.DELETE)
             rows = await self._store.erase(deletion)
         copies = await asyncio.to_thread(kept_aside, self._store.path)
-        return replace(await self._finish(deletion, rows), copies=len(copies))
+        return replace(await self._finish(deletion, rows), copies=tuple(copies))
 
     async def finish_all(self) -> list[Receipt]:
         """Finish what the last process left, and what a restored database has forgotten.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bot.backups import COPY_DAYS
+from bot.backups import COPY_DAYS, gone_by
 
 if TYPE_CHECKING:
     from bot.privacy.forget import Receipt
@@ -94,10 +94,12 @@ def receipt_text(receipt: Receipt) -> str:
             "deletes them."
         )
     if receipt.copies:
-        what = "A copy" if receipt.copies == 1 else f"{receipt.copies} copies"
+        what, them = ("A copy", "it") if len(receipt.copies) == 1 else (f"{len(receipt.copies)} copies", "them")
+        gone = gone_by(receipt.copies)
+        removed = f"remove {them} by {gone}" if gone else f"whoever runs me has to remove {them}"
         lines.append(
             f"{what} of my database from before a restore or a damage may still hold it; I read nothing there, and "
-            f"remove such copies {COPY_DAYS} days after they were made."
+            f"{removed}."
         )
     if receipt.failures:
         lines.append("Not all of it could be removed yet; I try again when I start next.")

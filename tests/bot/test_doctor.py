@@ -321,17 +321,20 @@ def test_files_that_others_can_read_are_found(tmp_path: Path) -> None:
     assert found.remedy == f"Run `chmod -R go= {settings.data_dir} {env_file}`."
 
 
-def test_old_databases_that_no_deletion_reaches_are_named(offline: Settings) -> None:
+def test_old_databases_that_no_deletion_reaches_are_named_with_the_day_by_which_they_go(offline: Settings) -> None:
     offline.data_dir.mkdir()
     assert doctor.check_copies(offline) == []
-    for name in ("damaged-20260801-031500", "damaged-20260801-031500-wal", "before-restore-20260802-031500"):
+    (offline.data_dir / "encore.sqlite3.before-restore-20260802-031500").touch()
+    (found,) = doctor.check_copies(offline)
+    assert found.sentence.startswith("A copy of the database is kept from before a restore or a damage")
+    for name in ("damaged-20260801-031500", "damaged-20260801-031500-wal", "damaged-mine"):
         (offline.data_dir / f"encore.sqlite3.{name}").touch()
     (found,) = doctor.check_copies(offline)
-    assert found.level is Level.NOTICE and "Encore removes each 30 days after it was kept" in found.remedy
-    assert [name for name in found.sentence.split() if "encore.sqlite3" in name] == [
-        f"{offline.database}.before-restore-20260802-031500,",
-        f"{offline.database}.damaged-20260801-031500.",
-    ]
+    assert found.level is Level.NOTICE and "Encore removes each 30 days after the day in its name" in found.remedy
+    assert found.sentence.startswith("3 copies of the database are kept") and found.sentence.endswith(
+        f": {offline.database}.before-restore-20260802-031500 (gone by 2026-09-02), "
+        f"{offline.database}.damaged-20260801-031500 (gone by 2026-09-01), {offline.database}.damaged-mine (stays)."
+    )
 
 
 def test_nearest_existing_folder_is_found(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_deletion_names_the_copies_that_it_does_not_reach(folder: Path, capsys: 
     told = capsys.readouterr().out
     assert f"for you to remove: {copy.relative_to(folder)}, and your backups." in told
     assert "A copy of my database from before a restore or a damage may still hold it" in told
-    assert "remove such copies 30 days after they were made" in told
+    assert f"I read nothing there, and remove it by {backups.gone_by([copy])}." in told
 
 
 @pytest.mark.parametrize("command", ["export", "delete"])

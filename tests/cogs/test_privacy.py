@@ -225,6 +225,28 @@ async def test_deletion_asks_first_and_answers_with_a_receipt(world: World, forg
     assert "1 reply to you, 2 ratings" in told and "the model as it came answers now" in told and "Kept:" in told
 
 
+@pytest.mark.parametrize(
+    ("kept", "told"),
+    [
+        (["damaged-20261101-031500"], "A copy of my database from {}, and remove it by 2026-12-02."),
+        (
+            ["damaged-20261101-031500", "before-restore-20261110-031500-2"],
+            "2 copies of my database from {}, and remove them by 2026-12-11.",
+        ),
+        (["damaged-20261101-031500", "damaged-mine"], "2 copies of my database from {}, and whoever runs me has to"),
+    ],
+    ids=["one", "two", "named by hand"],
+)
+async def test_receipt_says_by_when_copies_that_it_does_not_reach_are_gone(
+    world: World, forget: FakeForget, kept: list[str], told: str
+) -> None:
+    forget.receipt = Receipt(rows={}, copies=tuple(Path(f"encore.sqlite3.{name}") for name in kept))
+    question = await answer(world, "mydata delete")
+    await world.click(world.alice, question, label="Delete everything")
+    await world.eventually(lambda: "Kept:" in question.content)
+    assert told.format("before a restore or a damage may still hold it; I read nothing there") in question.content
+
+
 async def test_answer_under_way_at_a_deletion_is_not_counted_for_the_member(
     world: World, forget: FakeForget, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
-from bot.backups import kept_aside, restore
+from bot.backups import gone_by, kept_aside, restore
 from bot.database import beside
 from bot.learning_records import Cause, NightOutcome
 from bot.moderation.limits import Count, Scope, day_of
@@ -101,3 +102,8 @@ async def test_copies_kept_aside_go_30_days_after_they_were_kept(tmp_path: Path)
         assert kept_aside(h.store.path) == [copies[1], named_by_hand]
         assert not beside(damaged, "-wal").exists() and copies[1].stat().st_size > 0
         assert (await retention.prune()).copies == 0
+        h.clock.now += 2 * _DAY
+        assert gone_by([copies[1]]) == datetime.fromtimestamp(h.clock.now, UTC).date()
+        assert gone_by([copies[1], named_by_hand]) is None, "nobody knows when"
+        assert (await retention.prune()).copies == 1
+        assert kept_aside(h.store.path) == [named_by_hand]
