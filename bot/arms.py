@@ -35,7 +35,7 @@ def choose(conversation_id: str, serving: Serving) -> Choice:
     canary = serving.canary
     if canary is None:
         return Choice(serving.adapter, Placement(conversation_id))
-    assigned = assign(conversation_id, canary=canary.adapter, share=canary.share)
+    assigned = assign(conversation_id, canary=canary.adapter, share=canary.share, salt=canary.salt)
     adapter = canary.adapter if assigned.arm is Arm.CANDIDATE else serving.adapter
     return Choice(adapter, Placement(conversation_id, canary.adapter, assigned.arm, assigned.propensity))
 

@@ -195,14 +195,14 @@ class NightQueries:
     async def canary_ratings(self, canary: str) -> list[CanaryRating]:
         """Return the standing votes on replies of a canary's two arms; those of banned raters are left out."""
         found = await self._database.read(
-            "SELECT conversation, arm, propensity, votes.value > 0, rated_at"
+            "SELECT conversation, arm, propensity, votes.value > 0, rated_at, votes.member_id"
             " FROM arms JOIN replies ON replies.id = arms.reply_id JOIN votes ON votes.reply_id = arms.reply_id"
             " WHERE canary = ? AND votes.value <> 0 AND NOT EXISTS (SELECT 1 FROM raters WHERE banned = 1"
             " AND raters.guild_id = replies.guild_id AND raters.member_id = votes.member_id)"
             " ORDER BY rated_at, arms.reply_id, votes.member_id",
             (canary,),
         )
-        return [CanaryRating(row[0], Arm(row[1]), row[2], float(row[3]), row[4]) for row in found]
+        return [CanaryRating(row[0], Arm(row[1]), row[2], float(row[3]), row[4], row[5]) for row in found]
 
     # ------------------------------------------------------------------ nights
 

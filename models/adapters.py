@@ -9,10 +9,11 @@ processes may change the same folder: each change holds its lock.
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,15 @@ _REMEMBERED = 32  # how many rollbacks lead back
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """An adapter on trial in a `share` of the conversations, `since` seconds after the epoch."""
+    """An adapter on trial in a `share` of the conversations, `since` seconds after the epoch.
+
+    `salt` draws which ones; it is told to nobody, as who knew the arms could vote for one.
+    """
 
     adapter: str
     share: float
     since: float
+    salt: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +153,7 @@ class Adapters:
                 return now
             if share is None:
                 return self._point(_moved(now, name))
-            return self._point(replace(now, canary=Canary(name, share, since)))
+            return self._point(replace(now, canary=Canary(name, share, since, secrets.token_hex(16))))
 
     def settle(self, keep: bool) -> Serving:
         """End the canary: it answers all from now on, or nobody. Without one nothing changes."""
@@ -347,7 +352,10 @@ def _answering(serving: Serving) -> set[str]:
 
 def _parsed(told: Any) -> Serving:
     canary = told["canary"] and Canary(
-        str(told["canary"]["adapter"]), float(told["canary"]["share"]), float(told["canary"]["since"])
+        str(told["canary"]["adapter"]),
+        float(told["canary"]["share"]),
+        float(told["canary"]["since"]),
+        str(told["canary"].get("salt", "")),  # trials that began before there was one
     )
     names = [told["adapter"], *told["previous"]]
     if any(name is not None and not isinstance(name, str) for name in names):

@@ -41,6 +41,7 @@ class CanaryRating:
     propensity: float
     good: float
     rated_at: float  # seconds since the epoch
+    rater_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +56,15 @@ class CanaryVerdict:
     sentence: str
 
 
-def assign(conversation_id: str, *, canary: str, share: float) -> Assignment:
+def assign(conversation_id: str, *, canary: str, share: float, salt: str = "") -> Assignment:
     """Put a conversation in its arm, always the same in one `canary` and independent between two.
 
-    `canary` names the candidate under test. Raises ValueError unless `share` is .2 to .5.
+    `canary` names the candidate under test. Both it and a conversation's id can be known to members, so `salt` is to be
+    nobody's to know: who can tell the arms apart can vote one of them up. Raises ValueError unless `share` is .2 to .5.
     """
     if not SHARES[0] <= share <= SHARES[1]:
         raise ValueError(f"The candidate's share is {share:g}; choose one from {SHARES[0]:g} to {SHARES[1]:g}.")
-    digest = hashlib.sha256(f"{len(canary)}:{canary}:{conversation_id}".encode()).digest()
+    digest = hashlib.sha256(f"{len(canary)}:{canary}:{salt}:{conversation_id}".encode()).digest()
     if int.from_bytes(digest[:8], "big") < share * 2**64:
         return Assignment(Arm.CANDIDATE, share)
     return Assignment(Arm.INCUMBENT, 1 - share)

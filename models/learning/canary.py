@@ -10,12 +10,14 @@ anytime     a test martingale by betting (Waudby-Smith & Ramdas 2024) against "a
             rating of each conversation in order: at 20 it rolls back, and by Ville's inequality a candidate that isn't
             worse is rolled back with probability <= .05 however often one looks.
 
-The posterior is quicker and wrong more often, since it is looked at every few minutes.
+The posterior is quicker and wrong more often, since it is looked at every few minutes. A rater is heard in a share of
+the conversations alone: what they say beyond that counts for nothing, which is known before any arm could tell.
 A wrong rollback costs a night; a late one costs the members. Both assume that the arm doesn't change who rates.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,7 @@ from models.arms import SHARES, Arm, Assignment, CanaryRating, CanaryVerdict, De
 from models.learning.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -46,6 +48,8 @@ class CanaryRules:
     certainty: float = 0.9
     anytime_level: float = 0.05
     min_conversations: int = 30
+    rater_share: float = 0.15  # of the rated conversations so far
+    rater_least: int = 5  # conversations that any rater may rate
 
 
 DEFAULT_CANARY_RULES = CanaryRules()
@@ -54,7 +58,7 @@ DEFAULT_CANARY_RULES = CanaryRules()
 def decide(ratings: Iterable[CanaryRating], *, rules: CanaryRules = DEFAULT_CANARY_RULES) -> CanaryVerdict:
     """Decide from all ratings so far, in any order."""
     of_conversation: dict[str, list[CanaryRating]] = {}
-    for rating in sorted(ratings, key=lambda r: (r.rated_at, r.conversation_id, r.good)):
+    for rating in heard(ratings, rules):
         of_conversation.setdefault(rating.conversation_id, []).append(rating)
     counts, rates, posteriors = [], [], []
     for arm in (Arm.CANDIDATE, Arm.INCUMBENT):
@@ -77,6 +81,18 @@ def decide(ratings: Iterable[CanaryRating], *, rules: CanaryRules = DEFAULT_CANA
             decision = Decision.KEEP
     sentence = _sentence((rates[0], rates[1]), (counts[0], counts[1]), worse, rules.margin)
     return CanaryVerdict(decision, worse, wealth, (rates[0], rates[1]), (counts[0], counts[1]), sentence)
+
+
+def heard(ratings: Iterable[CanaryRating], rules: CanaryRules = DEFAULT_CANARY_RULES) -> Iterator[CanaryRating]:
+    """Yield, in order of time, what counts: of each rater no more conversations than their share."""
+    rated: set[str] = set()
+    of_rater: defaultdict[int, set[str]] = defaultdict(set)
+    for rating in sorted(ratings, key=lambda r: (r.rated_at, r.conversation_id, r.rater_id)):
+        own = of_rater[rating.rater_id]
+        if rating.conversation_id in own or len(own) < max(rules.rater_least, rules.rater_share * len(rated)):
+            own.add(rating.conversation_id)
+            rated.add(rating.conversation_id)
+            yield rating
 
 
 def _sentence(rates: tuple[float, float], counts: tuple[int, int], worse: float, margin: float) -> str:

@@ -33,9 +33,9 @@ def answer(text: str) -> CanaryVerdict:
 
 
 def main(arguments: Sequence[str]) -> None:
-    from models.learning.canary import decide
+    from models.learning.canary import decide, heard
 
-    ratings = [CanaryRating(**{**fields, "arm": Arm(fields["arm"])}) for fields in json.load(sys.stdin)]
+    ratings = list(heard(CanaryRating(**{**fields, "arm": Arm(fields["arm"])}) for fields in json.load(sys.stdin)))
     verdict = decide(ratings)
     json.dump(asdict(verdict), sys.stdout)
     sys.stdout.flush()

@@ -43,6 +43,12 @@ def test_two_canaries_draw_their_conversations_independently() -> None:
     assert 900 < same < 1100
 
 
+def test_arm_of_a_conversation_is_not_to_be_told_from_the_names_that_members_know() -> None:
+    salted = Serving("old", Canary("new", 0.2, 1.0, "secret"))
+    same = sum(choose(f"{n}", CANARY).placement.arm is choose(f"{n}", salted).placement.arm for n in range(4000))
+    assert 0.65 < same / 4000 < 0.71, "as often as two draws agree: .2 * .2 + .8 * .8"
+
+
 async def test_talk_in_a_channel_is_one_conversation_until_it_falls_silent(tmp_path: Path) -> None:
     clock = Clock()
     async with opened(tmp_path, clock=clock) as store:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,12 +69,35 @@ def test_promoted_adapter_answers_all_and_the_base_is_what_was_before(adapters: 
 def test_canary_leaves_what_is_served_until_it_is_settled(adapters: Adapters) -> None:
     adapters.promote("monday", share=None, since=1.0)
     trial = adapters.promote("tuesday", share=0.5, since=2.0)
-    assert trial == adapters.serving() == Serving("monday", Canary("tuesday", 0.5, 2.0), (None,))
+    assert trial.canary is not None
+    assert trial == adapters.serving() == Serving("monday", Canary("tuesday", 0.5, 2.0, trial.canary.salt), (None,))
     assert adapters.before() == "monday"
     assert adapters.settle(keep=True) == adapters.serving() == Serving("tuesday", previous=("monday", None))
     adapters.promote("wednesday", share=0.2, since=3.0)
     assert adapters.settle(keep=False) == Serving("tuesday", previous=("monday", None))
     assert adapters.settle(keep=True) == Serving("tuesday", previous=("monday", None))
+
+
+def test_each_trial_draws_its_conversations_by_a_secret_of_its_own(adapters: Adapters) -> None:
+    salts = set()
+    for _ in range(2):
+        trial = adapters.promote("tuesday", share=0.5, since=2.0).canary
+        assert trial is not None
+        assert len(trial.salt) == 32
+        assert trial.salt not in repr(trial)
+        assert adapters.restart_canary(3.0).canary == replace(trial, since=3.0)
+        salts.add(trial.salt)
+        adapters.settle(keep=False)
+    assert len(salts) == 2
+
+
+def test_trial_that_began_before_there_was_a_salt_goes_on(adapters: Adapters) -> None:
+    adapters.promote("tuesday", share=0.5, since=2.0)
+    pointer = adapters.folder / POINTER
+    told = json.loads(pointer.read_text())
+    del told[BASE]["canary"]["salt"]
+    pointer.write_text(json.dumps(told))
+    assert adapters.serving().canary == Canary("tuesday", 0.5, 2.0)
 
 
 def test_promoting_what_answers_already_changes_nothing(adapters: Adapters) -> None:

@@ -24,7 +24,8 @@ def ratings(candidate: float, incumbent: float, conversations: int, seed: int, *
         place = assign(f"channel-{seed}-{number}", canary="night", share=share)
         good = generator.random() < (candidate if place.arm is Arm.CANDIDATE else incumbent)
         made += [
-            CanaryRating(str(number), place.arm, place.propensity, float(good), number + 0.1 * k) for k in range(each)
+            CanaryRating(str(number), place.arm, place.propensity, float(good), number + 0.1 * k, number % 40)
+            for k in range(each)
         ]
     return made
 
@@ -47,6 +48,12 @@ def test_a_larger_share_moves_no_conversation_back() -> None:
         {n for n in range(500) if assign(f"{n}", canary="a", share=s).arm is Arm.CANDIDATE} for s in (0.2, 0.5)
     )
     assert small < large
+
+
+def test_arms_can_not_be_told_without_the_salt() -> None:
+    known, drawn = ([assign(f"{n}", canary="a", share=0.5, salt=salt).arm for n in range(4000)] for salt in ("", "s"))
+    agree = sum(x is y for x, y in zip(known, drawn, strict=True))
+    assert stats.binomtest(agree, 4000, 0.5).pvalue > 1e-3
 
 
 def test_arms_of_two_canaries_are_independent() -> None:
@@ -95,7 +102,7 @@ def test_a_much_worse_candidate_is_rolled_back() -> None:
 
 def test_sentence_never_gives_a_share_of_no_conversations() -> None:
     assert decide([]).sentence == "No conversation has been rated yet."
-    one = CanaryRating("c", Arm.CANDIDATE, 0.5, 1.0, 1.0)
+    one = CanaryRating("c", Arm.CANDIDATE, 0.5, 1.0, 1.0, 1)
     assert decide([one]).sentence == (
         "The candidate's ratings are 100.0% good in 1 conversation, the incumbent's are none yet."
     )
@@ -127,7 +134,8 @@ def test_a_share_that_changes_while_taste_drifts_misleads_no_one() -> None:
     for number in range(6000):
         share, good = (0.2, 0.9) if number < 3000 else (0.5, 0.5)
         place = assign(str(number), canary="drift", share=share)
-        made.append(CanaryRating(str(number), place.arm, place.propensity, float(generator.random() < good), number))
+        rated = float(generator.random() < good)
+        made.append(CanaryRating(str(number), place.arm, place.propensity, rated, number, number % 40))
     verdict = decide(made)
     naive = {arm: np.mean([rating.good for rating in made if rating.arm is arm]) for arm in Arm}
     assert naive[Arm.INCUMBENT] - naive[Arm.CANDIDATE] > 0.05
@@ -144,6 +152,29 @@ def test_looking_all_the_time_rolls_back_an_equal_candidate_in_at_most_one_in_tw
 def test_a_broken_candidate_loses_the_bet_early() -> None:
     wealth = [bettor_wealth(ratings(0.1, 0.8, 60, seed, share=0.5), margin=0.03) for seed in range(20)]
     assert np.median(wealth) > 20
+
+
+def loud(arm: Arm, conversations: int, *, raters: int = 1) -> list[CanaryRating]:
+    """Rate conversations of both arms so that `arm` loses every one: whoever knew the arms could."""
+    arms = (Arm.CANDIDATE, Arm.INCUMBENT)
+    return [
+        CanaryRating(f"loud {n}", arms[n % 2], 0.5, float(arms[n % 2] is not arm), 1.0 * n, -1 - n % raters)
+        for n in range(conversations)
+    ]
+
+
+@pytest.mark.parametrize("arm", Arm)
+def test_one_who_rates_most_decides_nothing_alone(arm: Arm) -> None:
+    alone = decide(loud(arm, 400))
+    assert alone.decision is Decision.CONTINUE
+    assert sum(alone.conversations) == 5
+    assert decide(loud(arm, 400, raters=40)).decision is not Decision.CONTINUE
+
+
+def test_one_who_rates_most_turns_nobody_elses_verdict() -> None:
+    for rates, expected in (((0.9, 0.6), Decision.KEEP), ((0.6, 0.9), Decision.ROLL_BACK)):
+        against = Arm.CANDIDATE if expected is Decision.KEEP else Arm.INCUMBENT
+        assert decide([*ratings(*rates, 300, 8), *loud(against, 300)]).decision is expected
 
 
 def test_the_bet_alone_rolls_back_before_the_posterior_may() -> None:

@@ -16,7 +16,7 @@ from tests.models.learning.stories import NOW
 
 ARMS = (Arm.CANDIDATE, Arm.INCUMBENT)
 RATINGS = [
-    CanaryRating(f"channel {place // 2}", ARMS[place // 2 % 2], 0.5, float(place % 2), NOW + place)
+    CanaryRating(f"channel {place // 2}", ARMS[place // 2 % 2], 0.5, float(place % 2), NOW + place, place)
     for place in range(16)
 ]
 
