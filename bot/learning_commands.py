@@ -62,7 +62,7 @@ def night(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def rollback(options: argparse.Namespace, settings: Settings) -> int:
-    """Serve an adapter again."""
+    """Serve an adapter again; moderators read of it when Encore runs again."""
     asyncio.run(_rollback(options.adapter, settings))
     return 0
 
@@ -81,6 +81,7 @@ def import_prompts(options: argparse.Namespace, settings: Settings) -> int:
 
 async def _rollback(to: str | None, settings: Settings) -> None:
     async with open_learning(settings, "/training rollback") as learning:
+        before = (await learning.nightly.status()).serving
         try:
             serving = await learning.nightly.rollback(to, _OPERATOR)
         except AdapterChangeRefused as error:
@@ -89,7 +90,8 @@ async def _rollback(to: str | None, settings: Settings) -> None:
                 f"Adapters of this model, the newest first: {known}." if known else "This model has no adapters yet."
             )
             raise StartError(f"{error} {listed}") from error
-    print(_serves(serving))
+        print(_serves(serving))
+        await learning.nightly.untold.add(night_cards.rolled_back("The operator, at the terminal,", before, serving))
 
 
 async def _import_file(path: Path, settings: Settings, *, skip_bad: bool) -> None:

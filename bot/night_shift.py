@@ -16,6 +16,7 @@ from bot import night_cards
 from bot.errors import EncoreError, NightRefused, NightRunning, NothingNew
 from bot.learning_records import Cause
 from bot.morning_card import morning_card
+from bot.night_cards import Card
 from bot.notices import LiveStatus
 from models.arms import CanaryVerdict
 
@@ -92,6 +93,8 @@ class NightShift:
         while (of := await self._nightly.untold.first()) is not None:
             if isinstance(of, CanaryVerdict):
                 await self._tell_of_canary(of)
+            elif isinstance(of, Card):
+                await self._notices.post(of, channels)
             else:
                 await self._report(of, channels)
             await self._nightly.untold.told()

@@ -18,6 +18,7 @@ import pytest
 from bot import composition, learning_commands
 from bot.__main__ import main
 from bot.learning_records import Night, NightOutcome, NightProgress
+from bot.night_cards import Card
 from bot.settings import Settings, variable
 from bot.store import Store
 from bot.untold import Untold
@@ -78,6 +79,20 @@ def _install(folder: Path, *names: str) -> Adapters:
             adapters.install(stage(folder / f"staged-{name}", name, base_sha256=sha256)), share=None, since=1.0
         )
     return adapters
+
+
+def _left_untold(folder: Path) -> list[Night | CanaryVerdict | Card]:
+    """Return what moderators will read when Encore runs again, and take it as told."""
+
+    async def left() -> list[Night | CanaryVerdict | Card]:
+        async with await Store.open(folder / "data" / "encore.sqlite3") as store:
+            untold, found = Untold(store), []
+            while (of := await untold.first()) is not None:
+                found.append(of)
+                await untold.told()
+            return found
+
+    return asyncio.run(left())
 
 
 def test_imported_file_is_counted_and_taken_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,19 +167,10 @@ def test_canary_that_a_night_ends_is_told_here_and_left_for_the_moderators_with_
     assert main(["night"]) == 0
     told = "The canary was rolled back. It was not heard enough to stay: members have rated 0 of its conversations"
     assert told in capsys.readouterr().out
-
-    async def left() -> list[Night | CanaryVerdict]:
-        async with await Store.open(folder / "data" / "encore.sqlite3") as store:
-            untold, found = Untold(store), []
-            while (of := await untold.first()) is not None:
-                found.append(of)
-                await untold.told()
-            return found
-
-    verdict, night = asyncio.run(left())
+    verdict, night = _left_untold(folder)
     assert isinstance(verdict, CanaryVerdict) and verdict.decision is Decision.ROLL_BACK
     assert isinstance(night, Night) and night.outcome is NightOutcome.REJECTED
-    assert asyncio.run(left()) == []
+    assert _left_untold(folder) == []
 
 
 @pytest.mark.usefixtures("job")
@@ -207,6 +213,19 @@ def test_rollback_goes_back_to_names_and_to_base(folder: Path, capsys: pytest.Ca
     assert main(["rollback", "base"]) == 0
     assert capsys.readouterr().out == "From the next start on, the model without an adapter answers.\n"
     assert adapters.serving().adapter is None
+
+
+def test_rollback_at_the_terminal_is_left_for_the_moderators(folder: Path) -> None:
+    _install(folder, "a", "b")
+    assert main(["rollback"]) == 0
+    told = "The operator, at the terminal, had `a` answer everyone again, instead of `b`."
+    assert _left_untold(folder) == [Card("Rolled back", told)]
+
+
+def test_rollback_that_is_refused_leaves_nothing_to_tell(folder: Path) -> None:
+    _install(folder, "a")
+    assert main(["rollback", "gone"]) == 1
+    assert _left_untold(folder) == []
 
 
 def test_rollback_to_nothing_known_lists_what_there_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

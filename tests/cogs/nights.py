@@ -11,6 +11,7 @@ from typing import Any
 
 from bot.errors import AdapterChangeRefused, NightRefused, NightRunning
 from bot.learning_records import Cause, Night, NightOutcome, NightProgress, NightState
+from bot.night_cards import Card
 from bot.nightly import Compared, NightStatus
 from cogs.training import Training
 from models.arms import CanaryVerdict, Decision
@@ -63,9 +64,9 @@ def verdict(decision: Decision) -> CanaryVerdict:
 
 @dataclass
 class FakeUntold:
-    queue: list[Night | CanaryVerdict] = field(default_factory=list)
+    queue: list[Night | CanaryVerdict | Card] = field(default_factory=list)
 
-    async def first(self) -> Night | CanaryVerdict | None:
+    async def first(self) -> Night | CanaryVerdict | Card | None:
         return self.queue[0] if self.queue else None
 
     async def told(self) -> None:
