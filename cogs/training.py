@@ -121,9 +121,11 @@ class Training(
         first_word = asyncio.ensure_future(begun.wait())
         await asyncio.wait({night, first_word}, timeout=_BEGIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         first_word.cancel()
-        if night.done():
-            night.result()  # refused: the command tree tells why
+        ended = night.result() if night.done() else None  # refused: the command tree tells why
         await self.bot.store.add_audit(interaction.guild_id, interaction.user.id, "training run", {})
+        if ended is not None and not begun.is_set():
+            await _say(interaction, " ".join(ended.sentences))  # such as that nothing is new since the last night
+            return
         shown = ", ".join(f"<#{channel}>" for channel in await self._notices.channels(asked_in=asked_in))
         await _say(interaction, f"The night has begun; I show in {shown} how it goes, and go on answering meanwhile.")
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from bot import night_cards
 from bot.errors import NightRefused, NothingNew, StoreError
-from bot.learning_records import Cause, NightState
+from bot.learning_records import Cause, NightOutcome, NightState
 from bot.nightly import Nightly
+from models.adapters import Serving
 from tests.cogs.commands import audit, embed_of
 from tests.cogs.nights import (
     Decision,
@@ -46,6 +48,20 @@ async def test_run_shows_the_night_in_the_moderators_channel_and_tells_where(
     await world.eventually(lambda: world.replies("mod-room"))
     assert world.replies("general") == [], "members see nothing of it"
     assert await titles(world, "mod-room") == ["Night 2026-11-24 is under way"]
+
+
+async def test_run_without_news_says_so_at_once_and_not_that_a_night_has_begun(
+    world: World, nightly: FakeNightly
+) -> None:
+    await choose_mod_room(world)
+    result = await world.slash(world.moderator, "general", "training run")
+    await world.eventually(lambda: nightly.is_running)
+    sentence = "Nothing that I learn from has changed since the night 2026-11-23: rate some replies first."
+    nightly.end(night(outcome=NightOutcome.INSUFFICIENT, adapter=None, sentences=(sentence,)))
+    (answer,) = await world.eventually(lambda: [m for m in (result.response, *result.followups) if m and m.content])
+    assert answer.content == sentence
+    assert (await audit(world))[0] == (world.moderator.id, "training run", {})
+    assert await titles(world, "mod-room") == ["Night 2026-11-24: not enough evidence yet, so nothing changes"]
 
 
 async def test_status_message_is_edited_and_the_latest_word_wins(
@@ -225,18 +241,23 @@ async def test_night_that_the_last_process_left_is_reported_at_the_start(
     assert await titles(world, "mod-room") == ["Night 2026-11-24: it failed, so nothing changes"]
 
 
-async def test_what_the_terminal_did_meanwhile_is_told_once_at_the_start(world: World, nightly: FakeNightly) -> None:
+async def test_what_the_terminal_did_meanwhile_is_told_once_at_the_start(
+    world: World, nightly: FakeNightly, steps: Steps
+) -> None:
     await choose_mod_room(world)
-    nightly.untold.queue += [verdict(Decision.ROLL_BACK), night()]
+    await world.eventually(lambda: steps.waits(CLOCK))  # the first process has looked and found nothing
+    rolled_back = night_cards.rolled_back("The operator", Serving("b"), Serving("a"))
+    nightly.untold.queue += [verdict(Decision.ROLL_BACK), night(), rolled_back]
     await world.restart()
     await world.eventually(lambda: not nightly.untold.queue)
     await world.restart()
     nightly.left = night("2026-11-25")
     await world.restart()
-    await world.eventually(lambda: len(world.replies("mod-room")) == 3)
+    await world.eventually(lambda: len(world.replies("mod-room")) == 4)
     assert await titles(world, "mod-room") == [
         "The canary was rolled back",
         "Night 2026-11-24: I learned something, and it is better",
+        "Rolled back",
         "Night 2026-11-25: I learned something, and it is better",
     ]
 
