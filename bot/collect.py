@@ -9,6 +9,7 @@ is not read here.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, fields, replace
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 ELIGIBLE = frozenset({Provenance.OPERATOR, Provenance.DEMO, Provenance.IMPORT})
 _DAY = 86_400.0
+_RIVALS = 8  # versions of one reply that each is paired with unasked
 # Their prompts are nobody's share of the training: one person brought them all.
 _NOBODYS_PROMPTS = (Provenance.OPERATOR, Provenance.IMPORT)
 _CLICK = {Preference.A: 1, Preference.B: -1}
@@ -211,14 +213,32 @@ def _pairs(replies: Iterable[LearnableReply], trusted: Set[int]) -> Iterable[Col
     A member's comparison says so itself; else they voted for one version and against the other; else they corrected
     one, and the other is a version that members aren't against on balance.
     """
-    asked: defaultdict[int, list[LearnableReply]] = defaultdict(list)
+    asked: defaultdict[tuple[int, tuple[int, ...]], list[LearnableReply]] = defaultdict(list)
     for reply in replies:
-        asked[reply.asked_message_id].append(reply)
+        asked[reply.asked_message_id, reply.prompt_token_ids].append(reply)
     for versions in asked.values():
-        for index, later in enumerate(versions):
-            for earlier in versions[:index]:
-                if earlier.prompt_token_ids == later.prompt_token_ids and (pair := _preferred(earlier, later, trusted)):
-                    yield pair
+        for earlier, later in _met(versions):
+            if pair := _preferred(versions[earlier], versions[later], trusted):
+                yield pair
+
+
+def _met(versions: Sequence[LearnableReply]) -> list[tuple[int, int]]:
+    """Return the places of the versions to pair, the earlier one first.
+
+    They are those that somebody compared, and each with `_RIVALS` others, drawn by the prompt's id; of up to nine
+    versions that is every pair. All pairs of the thousands of replies that may share a prompt would be millions.
+    """
+    place = {reply.reply_id: at for at, reply in enumerate(versions)}
+    compared = {
+        (place[first], at) for at, reply in enumerate(versions) for first, *_ in reply.comparisons if first in place
+    }
+    ring = list(range(len(versions)))
+    random.Random(versions[0].asked_message_id).shuffle(ring)
+    near = {
+        (ring[at], ring[(at + apart) % len(ring)]) for at in range(len(ring)) for apart in range(1, _RIVALS // 2 + 1)
+    }
+    met = {(min(pair), max(pair)) for pair in compared | near if pair[0] != pair[1]}
+    return sorted(met, key=lambda pair: (pair[1], pair[0]))
 
 
 def _preferred(a: LearnableReply, b: LearnableReply, trusted: Set[int]) -> CollectedPair | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -220,6 +221,22 @@ async def test_a_correction_prefers_the_other_version_unless_members_are_against
     for member in (4, 5):
         await vote(store, second, member, -1.0)
     assert (await collected(store)).snapshot.pairs == ()
+
+
+async def test_of_many_versions_each_meets_a_few_and_those_that_were_compared_meet_anyway(store: Store) -> None:
+    replies = [await ended_reply(store, asked=1, variant=number) for number in range(30)]
+    for number, reply in enumerate(replies):
+        await vote(store, reply, 2, 1.0 if number % 2 else -1.0)
+    pairs = (await collected(store)).snapshot.pairs
+    met = {(pair.rejected_reply_id, pair.chosen_reply_id) for pair in pairs}
+    assert 30 < len(pairs) < 30 * 8 / 2, "not all 225"
+    assert max(Counter(side for pair in met for side in pair).values()) <= 8
+    assert (await collected(store)).snapshot.pairs == pairs, "drawn the same each time"
+
+    bad, good = next((bad, good) for bad in replies[::2] for good in replies[1::2] if (bad, good) not in met)
+    await store.record_preference(min(bad, good), max(bad, good), 3, Preference.BOTH)
+    added = set((await collected(store)).snapshot.pairs) - set(pairs)
+    assert [(pair.rejected_reply_id, pair.chosen_reply_id) for pair in added] == [(bad, good)]
 
 
 async def test_versions_with_different_prompts_are_no_pair(store: Store) -> None:
