@@ -8,6 +8,7 @@ each text or a list of {role, content}.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -83,7 +84,7 @@ class Imported:
     left_out: tuple[LeftOut, ...]
 
 
-_Key: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]  # of prompt and completion
+_Key: TypeAlias = tuple[str, tuple[int, ...]]  # what was asked, and the completion
 
 
 @dataclass(slots=True)
@@ -96,6 +97,7 @@ class _Gathered:
 
     line: int
     group: int
+    prompt_token_ids: tuple[int, ...]
     system_sha256: str
     completion: str
     created_at: float | None
@@ -153,7 +155,7 @@ class _Reading:
         self._system, self._context_tokens = system, context_tokens
         self._gathered: dict[_Key, _Gathered] = {}
         self._preferred: dict[tuple[int, _Key, _Key], tuple[int, float | None]] = {}  # by rater, the chosen reply first
-        self._groups: dict[tuple[int, ...], int] = {}
+        self._groups: dict[str, int] = {}
         self._ignored: set[str] = set()
 
     def add(self, number: int, text: str) -> None:
@@ -161,24 +163,24 @@ class _Reading:
         fields = read_object(text)
         turns, judged = read_line(fields)
         named, created_at = _named_rater(fields), _time(fields)
-        told = self._system
+        asked, told = _asked(turns), self._system
         if turns[0].role is Role.SYSTEM:
             told, turns = turns[0].content, turns[1:]
         if not turns or turns[-1].role is not Role.USER:
             raise ImportRefused("the prompt must end with a user's message")
         completions = [tuple(self._tokenizer.encode_text(one.completion)) for one in judged]
         prompt = self._prompt(told, turns, max(map(len, completions)))
-        rater = _unnamed(prompt) if named is None else named
-        keys, of_pair = [(prompt, completion) for completion in completions], len(judged) > 1
+        rater = _unnamed(asked) if named is None else named
+        keys, of_pair = [(asked, completion) for completion in completions], len(judged) > 1
         if of_pair and (turned := self._preferred.get((rater, keys[1], keys[0]))):
             raise ImportRefused(f"it says the opposite of line {turned[0]} of the same pair")
         for one, key in zip(judged, keys, strict=True):
             if found := self._gathered.get(key):
                 found.require_agreement(rater, one.good, of_pair=of_pair)
 
-        group = self._groups.setdefault(prompt, len(self._groups))
+        group = self._groups.setdefault(asked, len(self._groups))
         for one, key in zip(judged, keys, strict=True):
-            new = _Gathered(number, group, _sha256(told), one.completion, created_at)
+            new = _Gathered(number, group, prompt, _sha256(told), one.completion, created_at)
             self._gathered.setdefault(key, new).rate(rater, one.good, of_pair=of_pair)
         if of_pair:
             self._preferred.setdefault((rater, keys[0], keys[1]), (number, created_at))
@@ -190,20 +192,20 @@ class _Reading:
         """Return all lines as one import."""
         gathered = self._gathered
         voted = {rater for reply in gathered.values() for rater in reply.votes}  # or compared
-        trusted = tuple(rater for prompt in self._groups if (rater := _unnamed(prompt)) in voted)
+        trusted = tuple(rater for asked in self._groups if (rater := _unnamed(asked)) in voted)
         replies = tuple(
             ImportedReply(
                 group=reply.group,
-                conversation_id=f"import:{_of_ids(prompt)}",
-                prompt_token_ids=prompt,
+                conversation_id=f"import:{asked}",
+                prompt_token_ids=reply.prompt_token_ids,
                 system_sha256=reply.system_sha256,
                 completion=reply.completion,
                 completion_token_ids=completion,
-                gold=reply.votes.get(_unnamed(prompt)),
+                gold=reply.votes.get(_unnamed(asked)),
                 votes=tuple((rater, good) for rater, good in reply.votes.items() if good is not None),
                 created_at=reply.created_at,
             )
-            for (prompt, completion), reply in gathered.items()
+            for (asked, completion), reply in gathered.items()
         )
         place = {key: number for number, key in enumerate(gathered)}
         comparisons = tuple(
@@ -290,17 +292,18 @@ def _named_rater(fields: Mapping[str, Any]) -> int | None:
     return None if told is None else _rater(f"name:{text_of(told, 'rater')}")
 
 
-def _unnamed(prompt: tuple[int, ...]) -> int:
+def _asked(turns: Sequence[Turn]) -> str:
+    """Name what is asked by the file's words alone: SYSTEM_PROMPT and how prompts are built may change later."""
+    return _sha256(json.dumps([(turn.role.value, turn.content) for turn in turns]))[:16]
+
+
+def _unnamed(asked: str) -> int:
     """Return who stands for the labels of a prompt that name no rater, in every file.
 
     Somebody of its own for each prompt: the labels are as independent as the prompts, and no single rater can be proven
     right or wrong by a file.
     """
-    return _rater(f"prompt:{_of_ids(prompt)}")
-
-
-def _of_ids(prompt: tuple[int, ...]) -> str:
-    return _sha256(repr(prompt))[:16]
+    return _rater(f"prompt:{asked}")
 
 
 def _rater(name: str) -> int:

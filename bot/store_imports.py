@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -49,17 +50,29 @@ class ImportQueries:
         """Keep the replies and labels of a file for one model; return None when the file was kept before.
 
         A reply that another file brought is kept once: its raters are joined, and what a rater says of it now holds.
-        Messages that were asked get negative ids, which no Discord message has.
+        Where SYSTEM_PROMPT or how prompts are built has changed since, it is asked for as it would be now. Messages
+        that were asked get negative ids, which no Discord message has.
         """
-        now, key = self._clock(), f"import:{model_sha256}:{imported.sha256}"
+        now, systems = self._clock(), sorted({reply.system_sha256 for reply in imported.replies})
+        recipe_sha256 = hashlib.sha256(json.dumps([prompt_version, systems]).encode()).hexdigest()
+        key = f"import:{model_sha256}:{imported.sha256}:{recipe_sha256}"
         async with self._database.transaction() as connection:
             if await connection.execute_fetchall("SELECT 1 FROM meta WHERE key = ?", (key,)):
                 return None
-            known = await _Known.read(connection, model_sha256, prompt_version)
+            known = await _Known.read(connection, model_sha256)
             placed = [known.place(reply) for reply in imported.replies]
             recipe = (prompt_version, model, model_sha256, json.dumps(asdict(Sampling())))
             new = [(reply, at) for reply, at in zip(imported.replies, placed, strict=True) if at.is_new]
             await _insert(connection, _REPLY, [_row(reply, at, recipe, now) for reply, at in new])
+            await _insert(
+                connection,
+                "UPDATE replies SET prompt_token_ids = ?, system_sha256 = ?, prompt_version = ? WHERE id = ?",
+                [
+                    (rows.pack_tokens(reply.prompt_token_ids), reply.system_sha256, prompt_version, at.reply_id)
+                    for reply, at in zip(imported.replies, placed, strict=True)
+                    if not at.is_new
+                ],
+            )
             await _insert(
                 connection,
                 "INSERT INTO arms (reply_id, conversation) VALUES (?, ?)",
@@ -133,36 +146,35 @@ class _Known:
 
     def __init__(self, last_id: int, lowest_asked: int) -> None:
         self._next_id, self._next_asked = last_id + 1, lowest_asked - 1
-        self._replies: dict[tuple[bytes, bytes], _Place] = {}  # by the tokens of prompt and completion
-        self._asked: dict[bytes, int] = {}
+        self._replies: dict[tuple[str, bytes], _Place] = {}  # by the conversation and the completion's tokens
+        self._asked: dict[str, int] = {}
         self._variants: defaultdict[int, int] = defaultdict(int)  # how many a message that was asked has
 
     @classmethod
-    async def read(cls, connection: aiosqlite.Connection, model_sha256: str, prompt_version: int) -> _Known:
+    async def read(cls, connection: aiosqlite.Connection, model_sha256: str) -> _Known:
         ((last_id, lowest),) = await connection.execute_fetchall(
             "SELECT coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'replies'), 0),"
             " (SELECT min(0, coalesce(min(asked_message_id), 0)) FROM replies)"
         )
         known = cls(last_id, lowest)
-        for reply_id, asked, variant, prompt, completion in await connection.execute_fetchall(
-            "SELECT id, asked_message_id, variant, prompt_token_ids, completion_token_ids FROM replies"
-            " WHERE provenance = ? AND model_sha256 = ? AND prompt_version = ? AND prompt_token_ids IS NOT NULL",
-            (Provenance.IMPORT.value, model_sha256, prompt_version),
+        for reply_id, asked, variant, conversation, completion in await connection.execute_fetchall(
+            "SELECT id, asked_message_id, variant, conversation, completion_token_ids FROM replies"
+            " JOIN arms ON arms.reply_id = replies.id WHERE provenance = ? AND model_sha256 = ?",
+            (Provenance.IMPORT.value, model_sha256),
         ):
-            known._replies[bytes(prompt), bytes(completion)] = _Place(reply_id, asked, variant, is_new=False)
-            known._asked[bytes(prompt)] = asked
+            known._replies[conversation, bytes(completion)] = _Place(reply_id, asked, variant, is_new=False)
+            known._asked[conversation] = asked
             known._variants[asked] = max(known._variants[asked], variant + 1)
         return known
 
     def place(self, reply: ImportedReply) -> _Place:
         """Return where a reply is, or the next free place beside the others of its prompt."""
-        prompt, completion = rows.pack_tokens(reply.prompt_token_ids), rows.pack_tokens(reply.completion_token_ids)
-        if found := self._replies.get((prompt, completion)):
+        if found := self._replies.get((reply.conversation_id, rows.pack_tokens(reply.completion_token_ids))):
             return found
-        if prompt not in self._asked:
-            self._asked[prompt] = self._next_asked
+        if reply.conversation_id not in self._asked:
+            self._asked[reply.conversation_id] = self._next_asked
             self._next_asked -= 1
-        asked = self._asked[prompt]
+        asked = self._asked[reply.conversation_id]
         placed = _Place(self._next_id, asked, self._variants[asked], is_new=True)
         self._next_id += 1
         self._variants[asked] += 1

@@ -28,13 +28,13 @@ def write(folder: Path, *lines: Any, name: str = "ratings.jsonl") -> Path:
     return path
 
 
-def read(path: Path, *, skip_bad: bool = False) -> Imported:
-    return read_import(path, TOKENIZER, PROMPTS, system="Be kind.", context_tokens=2048, skip_bad=skip_bad)
+def read(path: Path, *, skip_bad: bool = False, system: str = "Be kind.") -> Imported:
+    return read_import(path, TOKENIZER, PROMPTS, system=system, context_tokens=2048, skip_bad=skip_bad)
 
 
-async def added(store: Store, imported: Imported) -> Snapshot:
-    assert await store.add_import(imported, model="m", model_sha256="sha", prompt_version=PROMPT_VERSION)
-    return (await collect(store, model_sha256="sha", prompt_version=PROMPT_VERSION, now=2e9)).snapshot
+async def added(store: Store, imported: Imported, *, prompt_version: int = PROMPT_VERSION) -> Snapshot:
+    assert await store.add_import(imported, model="m", model_sha256="sha", prompt_version=prompt_version)
+    return (await collect(store, model_sha256="sha", prompt_version=prompt_version, now=2e9)).snapshot
 
 
 def said(role: str, content: str) -> dict[str, str]:

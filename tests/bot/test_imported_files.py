@@ -35,6 +35,22 @@ async def test_of_a_file_that_grew_only_what_is_new_counts(tmp_path: Path) -> No
     assert ("Yes, 0.", "Perhaps.") in told, "a reply that comes later is compared with those that were there"
 
 
+async def test_a_file_that_comes_again_under_another_instruction_is_no_more_evidence(tmp_path: Path) -> None:
+    named = {"prompt": "Cake?", "completion": "Yes.", "label": True, "rater": "Mia"}
+    own = {"prompt": [said("system", "Be brief."), said("user", "Tea?")], "completion": "Yes.", "label": True}
+    path = write(tmp_path, GOOD, BAD, PAIR, named, own)
+    async with opened(tmp_path) as store:
+        first = await added(store, read(path))
+        other = await added(store, read(path, system="You are a pirate."))
+        later = await added(store, read(path, system="You are a pirate."), prompt_version=PROMPT_VERSION + 1)
+    for again in (other, later):
+        assert again.votes == first.votes and again.gold == first.gold and again.facts == first.facts
+        assert [one.reply_id for one in again.replies] == [one.reply_id for one in first.replies]
+    assert {one.prompt_version for one in later.replies} == {PROMPT_VERSION + 1}
+    prompts = [TOKENIZER.decode(list(one.prompt_token_ids)) for one in other.replies]
+    assert ["pirate" in prompt for prompt in prompts] == [True, True, True, True, True, False]
+
+
 async def test_a_file_without_raters_leaves_members_their_say(tmp_path: Path) -> None:
     draw = random.Random(1)
     pairs = [{"prompt": f"Tea {n}?", "chosen": f"Yes, {n}.", "rejected": f"No, {n}."} for n in range(60)]
