@@ -69,16 +69,16 @@ def chat(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def doctor(options: argparse.Namespace, settings: Settings) -> int:
-    """Print the findings; 0 when `encore run` would start, else 1."""
+    """Print the findings and return what `encore run` would end with."""
     from bot.doctor import examine
-    from bot.findings import as_object, ready
+    from bot.findings import as_object, exit_code
 
     findings = asyncio.run(examine(settings))
     if options.json:
         print(json.dumps(as_object(findings), ensure_ascii=False))
     else:
         _show(findings)
-    return 0 if ready(findings) else 1
+    return exit_code(findings)
 
 
 def backup(options: argparse.Namespace, settings: Settings) -> int:

@@ -20,7 +20,15 @@ from dotenv import dotenv_values
 
 from bot.backups import COPY_DAYS, gone_by, kept_aside
 from bot.database import check_place
-from bot.doctor_model import check_engine, check_memory, check_model, check_prompt, existing, model_that_is_there
+from bot.doctor_model import (
+    check_engine,
+    check_memory,
+    check_model,
+    check_prompt,
+    existing,
+    model_that_is_there,
+    unavailable,
+)
 from bot.doctor_nights import night_sentences
 from bot.encryption import Encryption, disk_encryption
 from bot.errors import StoreError
@@ -90,7 +98,8 @@ def check_token(token: str) -> Finding:
     """Check the token's form alone: three parts, the first of which is the bot's id. Never repeats the token."""
     remedy = f"Open your application on {PORTAL}, press Bot > Reset Token and put the new token into DISCORD_TOKEN."
     if not token:
-        return Finding("token", Level.ERROR, "DISCORD_TOKEN is empty; `encore run` needs a bot token.", remedy)
+        sentence = "DISCORD_TOKEN is empty; `encore run` needs a bot token."
+        return Finding("token", Level.ERROR, sentence, remedy, wrong_setting=True)
     if token.lower().startswith(("bot ", "bearer ")):
         return Finding("token", Level.ERROR, "DISCORD_TOKEN starts with a word.", "Keep the token alone, without it.")
     if token.isdecimal() or "." not in token:
@@ -193,8 +202,7 @@ def check_safety(settings: Settings) -> Finding:
     try:
         spec = safety_spec.resolve(settings.safety_model)
     except WrongModel as error:
-        sentence, _, remedy = str(error).partition("; ")
-        return Finding("safety", Level.ERROR, f"{sentence}.", f"{remedy[:1].upper()}{remedy[1:]}")
+        return unavailable("safety", error)
     if spec.folder is not None:
         kinds = ", ".join(kind.replace("_", " ") for kind in spec.categories)
         sentence = f"The classifier in {spec.folder} scores messages: {kinds}. Encore's own stands in while it starts."

@@ -14,7 +14,7 @@ from bot.findings import Finding, Level
 from bot.settings import Settings
 from models import fetch, memory, spec
 from models.engines import llama_server
-from models.errors import ModelUnavailable
+from models.errors import ModelUnavailable, WrongModel
 from models.gguf_header import read_header
 from models.prompt import PromptBuilder
 from models.tokenizer import prepare
@@ -40,7 +40,7 @@ def check_model(settings: Settings) -> list[Finding]:
             return [unkept]
         _require_prompts(found, settings.models_dir)
     except ModelUnavailable as error:
-        return [_unavailable("model", error)]
+        return [unavailable("model", error)]
     sentence = f"{found.name} ({found.quantization}, sha256 {found.sha256[:12]}…) is complete; {found.reason}."
     return [
         Finding("model", Level.OK, sentence),
@@ -55,7 +55,7 @@ def check_engine(settings: Settings) -> list[Finding]:
     try:
         llama_server.bindings()
     except ModelUnavailable as error:
-        return [_unavailable("engine", error)]
+        return [unavailable("engine", error)]
     return [Finding("engine", Level.OK, "llama.cpp can be loaded.")]
 
 
@@ -174,9 +174,10 @@ def _require_prompts(found: spec.ModelSpec, cache: Path) -> None:
         PromptBuilder(prepare(found, Path(aside)))
 
 
-def _unavailable(check: str, error: ModelUnavailable) -> Finding:
+def unavailable(check: str, error: ModelUnavailable) -> Finding:
     sentence, _, remedy = str(error).partition("; ")
-    return Finding(check, Level.ERROR, f"{sentence.rstrip('.')}.", remedy[:1].upper() + remedy[1:])
+    is_wrong = isinstance(error, WrongModel)
+    return Finding(check, Level.ERROR, f"{sentence.rstrip('.')}.", remedy[:1].upper() + remedy[1:], is_wrong)
 
 
 class _HubFile(NamedTuple):

@@ -104,8 +104,8 @@ def test_json_is_one_object_with_the_verdict() -> None:
     assert json.loads(json.dumps(told)) == {
         "ready": False,
         "findings": [
-            {"check": "disk", "level": "ok", "sentence": "Fine.", "remedy": ""},
-            {"check": "token", "level": "error", "sentence": "Empty.", "remedy": "Set it."},
+            {"check": "disk", "level": "ok", "sentence": "Fine.", "remedy": "", "wrong_setting": False},
+            {"check": "token", "level": "error", "sentence": "Empty.", "remedy": "Set it.", "wrong_setting": False},
         ],
     }
 

@@ -200,6 +200,10 @@ def test_model_that_is_nowhere_is_a_wrong_setting(
     assert main(["chat"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"encore: MODEL: there is no file '{model}'")
+    monkeypatch.setenv("DISCORD_TOKEN", "")
+    assert main(["doctor", "--json"]) == 2
+    (finding,) = (f for f in json.loads(capsys.readouterr().out)["findings"] if f["check"] == "model")
+    assert finding["wrong_setting"]
 
 
 @pytest.mark.parametrize(
