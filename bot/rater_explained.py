@@ -61,7 +61,7 @@ async def explain(store: Store, guild_id: int, member_id: int, judged: Judged) -
     night, judgement = judged.night, judged.judgement
     if judgement is None:
         return f"The night {night.id}, the last that weighed votes, {NEVER_KNOWN}", ()
-    told = f"This is what the night {night.id} made of their votes, the last night that weighed any."
+    told = f"This is what the night {night.id}, the last that weighed votes, made of theirs."
     if judgement.frozen:
         told += " It learned nothing from anybody's: those who vote against the others had too much weight in it."
     here = await store.replies_of_server(guild_id, {vote.reply_id for vote in judgement.votes})
@@ -126,7 +126,8 @@ def _weight(judgement: Judgement, named: list[int]) -> Iterable[str]:
         names = [f"<@{rater}>" for rater in named[:_NAMED]]
         if others := size - 1 - len(names):
             names.append(f"{others} who {'is' if others == 1 else 'are'} not named here")
-        yield f"- They vote as one with {', '.join(names)}; together they count as one rater."
+        with_whom = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+        yield f"- They vote as one with {with_whom}; together they count as one rater."
     if judgement.is_new:
         ages = [("account", fact.account_age_days), ("membership", fact.membership_days)]
         told = " and ".join(f"the {what} {counted(int(days), 'day')}" for what, days in ages if days is not None)

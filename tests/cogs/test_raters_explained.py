@@ -92,7 +92,7 @@ async def test_votes_are_told_as_the_night_weighed_them(world: World, nightly: F
     lines = await explained(world)
     assert lines[:7] == [
         f"<@{world.bob.id}> counts as any member now.",
-        "This is what the night 2026-11-24 made of their votes, the last night that weighed any.",
+        "This is what the night 2026-11-24, the last that weighed votes, made of theirs.",
         "Votes on replies here: 10",
         "4 up, 6 down.",
         "9 of 10 agree with the night's own judgement, made from all votes and labels.",
@@ -136,7 +136,9 @@ async def test_who_votes_as_one_is_named_if_of_this_server(world: World, nightly
     await world.store.note_rater(8, 3_001, trusted=False)  # of another server
     weighed(nightly, snapshot(replies, votes={rater: votes(rater, replies, right=False) for rater in bloc}))
     told = "\n".join(await explained(world))
-    named = f"- They vote as one with <@{world.alice.id}>, 1 who is not named here; together they count as one rater."
+    named = (
+        f"- They vote as one with <@{world.alice.id}> and 1 who is not named here; together they count as one rater."
+    )
     assert named in told
     assert "3001" not in told
 
