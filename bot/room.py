@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bot import text
-from bot.records import Ask, Message, Provenance, ReplyState
+from bot.records import Ask, Message, Provenance
 
 if TYPE_CHECKING:
     from bot.learning_records import OperatorPrompt, RatingRoom
@@ -24,7 +24,6 @@ UNRATED_LIMIT = 3  # replies in a row that nobody rated; then a room waits
 NOBODY = 0  # who asks: a prompt of the operator's has no member behind it
 
 _DAY_SECONDS = 86_400.0
-_LOOKED_THROUGH = 500  # newest replies among which a room's are looked for
 _SHOWN = 1500  # characters of a prompt
 _HEAD = text.subtext(
     "For you to rate, 👍 or 👎 below my answer; it teaches me if you agreed: /consent give. "
@@ -116,24 +115,8 @@ class Rooms:
 
     async def _is_ignored(self, room: RatingRoom) -> bool:
         """Return whether nobody rated the last replies of the room since it was started."""
-        seen: set[int] = set()
-        shown = await self._store.recent_reply_messages(room.started_at, _LOOKED_THROUGH)
-        for channel_id, message_id, _ in shown:
-            if channel_id != room.channel_id:
-                continue
-            reply = await self._store.reply_of_message(message_id)
-            if reply is None or reply.id in seen or not _of_a_room(reply.ask, reply.state):
-                continue
-            if await self._store.votes(reply.id):
-                return False
-            seen.add(reply.id)
-            if len(seen) == UNRATED_LIMIT:
-                return True
-        return False
-
-
-def _of_a_room(ask: Ask, state: ReplyState) -> bool:
-    return ask.provenance is Provenance.OPERATOR and ask.variant == 0 and state is ReplyState.DONE
+        rated = await self._store.rated_in_room(room, UNRATED_LIMIT)
+        return len(rated) == UNRATED_LIMIT and not any(rated)
 
 
 def shown(prompt: OperatorPrompt) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from bot import rows
 from bot.database import Database
 from bot.learning_records import OperatorPrompt, RatingRoom
-from bot.records import Provenance
+from bot.records import Provenance, ReplyState
 
 _PROMPT = "id, text, language, created_at, used_at, uses"
 _ROOM = "guild_id, channel_id, interval_seconds, started_by, started_at, posted_at"
@@ -73,6 +73,19 @@ class RoomQueries:
     async def note_room_post(self, guild_id: int) -> None:
         """Note that a prompt was posted now."""
         await self._database.write("UPDATE rooms SET posted_at = ? WHERE guild_id = ?", (self._clock(), guild_id))
+
+    async def rated_in_room(self, room: RatingRoom, limit: int) -> list[bool]:
+        """Say of a room's newest `limit` answers since it was started, the newest first, whether anybody rated them."""
+        found = await self._database.read(
+            "SELECT EXISTS (SELECT 1 FROM votes WHERE votes.reply_id = replies.id) FROM replies"
+            " WHERE guild_id = ? AND channel_id = ? AND provenance = ? AND variant = 0 AND state = ?"
+            " AND created_at >= ? ORDER BY created_at DESC, id DESC LIMIT ?",
+            (
+                *(room.guild_id, room.channel_id, Provenance.OPERATOR.value, ReplyState.DONE.value),
+                *(room.started_at, limit),
+            ),
+        )
+        return [bool(rated) for (rated,) in found]
 
     async def rating_room(self, guild_id: int) -> RatingRoom | None:
         found = await self._database.read(f"SELECT {_ROOM} FROM rooms WHERE guild_id = ?", (guild_id,))

@@ -159,11 +159,11 @@ class Room(
         if not attention.may_write(place):  # a prompt that can't be posted is not used up
             log.info("the rating room %s is closed to me", room.channel_id)
             return
-        # Since it was due, another room's answer may have taken minutes, and a lock is to be felt at once.
-        if await self._is_paused(room):
+        # Since it was due, another room's answer may have taken minutes, and a lock or /room stop is felt at once.
+        if not await self._is_open(room):
             return
         prompt = await self._rooms.take(room)
-        if prompt is None or await self._is_paused(room):
+        if prompt is None or not await self._is_open(room):
             return
         channel = self.bot.get_partial_messageable(room.channel_id, guild_id=room.guild_id)
         try:
@@ -186,8 +186,11 @@ class Room(
         server = await self.bot.store.server_settings(room.guild_id)
         await self.bot.responder.respond(ask, rooms.history(prompt, room, message.id), surface, server)
 
-    async def _is_paused(self, room: RatingRoom) -> bool:
-        return (await self.bot.store.server_settings(room.guild_id)).paused
+    async def _is_open(self, room: RatingRoom) -> bool:
+        now = await self.bot.store.rating_room(room.guild_id)
+        if now is None or now.channel_id != room.channel_id:
+            return False
+        return not (await self.bot.store.server_settings(room.guild_id)).paused
 
 
 def _pace(schedule: Schedule) -> str:

@@ -9,7 +9,7 @@ import discord
 import pytest
 
 from bot.room import Rooms
-from tests.cogs.commands import audit
+from tests.cogs.commands import audit, run
 from tests.cogs.room.turns import DAY, Turns, bring, posted, start, the_room
 from tests.world import World
 
@@ -111,3 +111,22 @@ async def test_lock_that_comes_in_the_middle_of_a_turn_is_felt_at_once(
     await turns.tick(ahead=DAY)
     assert world.replies("stage") == []
     assert await world.store.count_prompts() == (1, left)
+
+
+@pytest.mark.parametrize(("said", "closed"), [("stop", "no room"), ("start", "elsewhere")])
+async def test_room_that_is_stopped_or_moved_in_the_middle_of_a_turn_posts_nothing(
+    world: World, turns: Turns, monkeypatch: Any, said: str, closed: str
+) -> None:
+    await bring(world, "Tell me of the sea.")
+    await start(world)
+    original = Rooms.due
+
+    async def closed_meanwhile(*given: Any) -> Any:
+        found = await original(*given)
+        await run(world, f"room {said}", **({"channel": world.general} if said == "start" else {}))
+        return found
+
+    monkeypatch.setattr(Rooms, "due", closed_meanwhile)
+    await turns.tick(ahead=DAY)
+    assert world.replies("stage") == [], closed
+    assert await world.store.count_prompts() == (1, 1)
