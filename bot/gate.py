@@ -132,7 +132,7 @@ class Gate:
         return True
 
     def forget(self, member_id: int) -> None:
-        """Drop what is counted of a member, everywhere."""
+        """Drop what is remembered of a member, everywhere, but how much they asked today."""
         self._limiter.forget(member_id)
         for told in [told for told in self._told if told[1] == member_id]:
             del self._told[told]

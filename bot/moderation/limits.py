@@ -2,8 +2,9 @@
 
 Counts alone; what a refused member reads is said elsewhere. What an answer takes is known when it ends, so until it is
 settled each question holds as many tokens as one may take: asked at once, they pass no budget. Memory is bounded:
-whoever was quiet longest is forgotten first, and to forget means to allow. The store keeps what `counts` returns and
-hands it to `restore` after a restart; rates reach back a minute and are not kept.
+whoever was quiet longest is dropped first, and to drop means to allow. The store keeps what `counts` returns and
+hands it to `restore` after a restart; rates reach back a minute and are not kept. Of whom the store may keep nothing of
+today, only this memory knows what they used, until the day is over: a deletion must not refill a budget.
 """
 
 from __future__ import annotations
@@ -135,6 +136,7 @@ class Limiter:
         self._answer_tokens = answer_tokens
         self._most = most_subjects
         self._usages: OrderedDict[_Key, _Usage] = OrderedDict()
+        self._unkept: set[_Key] = set()  # of today, which the store must not get
 
     def __len__(self) -> int:
         return len(self._usages)
@@ -162,7 +164,7 @@ class Limiter:
         now = self._clock()
         for key, usage in zip(_keys(admission.asker), admission.holding, strict=True):
             usage.held -= self._answer_tokens
-            if self._usages.get(key) is usage:  # whoever was forgotten meanwhile stays forgotten
+            if self._usages.get(key) is usage:  # whoever was dropped meanwhile stays dropped
                 self._usage(key, now).tokens += tokens
 
     def counts(self) -> Iterator[Count]:
@@ -183,9 +185,16 @@ class Limiter:
                 usage.tokens = max(usage.tokens, count.tokens)
 
     def forget(self, member_id: int) -> None:
-        """Drop what is counted of a member, everywhere."""
-        for key in [key for key in self._usages if key[1] is Scope.MEMBER and key[2] == member_id]:
-            del self._usages[key]
+        """Return today's counts of a member no more, from any server; they hold here until the day is over."""
+        self._drop_unkept(day_of(self._clock()))
+        self._unkept.update(key for key in self._usages if key[1] is Scope.MEMBER and key[2] == member_id)
+
+    def _drop_unkept(self, today: int) -> None:
+        for key in list(self._unkept):
+            usage = self._usages.get(key)
+            if usage is None or usage.day != today:
+                self._usages.pop(key, None)
+                self._unkept.discard(key)
 
     def _subjects(self, asker: Asker, quotas: Quotas) -> Iterator[tuple[_Key, Limit, bool]]:
         member, channel = _keys(asker)
@@ -195,11 +204,12 @@ class Limiter:
     def _counts(self, keys: Iterable[_Key]) -> Iterator[Count]:
         today = day_of(self._clock())
         for key in keys:
-            usage = self._usages.get(key)
+            usage = self._usages.get(key) if key not in self._unkept else None
             if usage is not None and usage.day == today and (usage.messages or usage.tokens):
                 yield Count(*key, usage.day, usage.messages, usage.tokens)
 
     def _usage(self, key: _Key, now: float) -> _Usage:
+        self._drop_unkept(day_of(now))
         usage = self._usages.pop(key, None) or _Usage(day=day_of(now))
         self._usages[key] = usage  # the newest
         if usage.day != day_of(now):

@@ -90,8 +90,8 @@ def receipt_text(receipt: Receipt) -> str:
     if receipt.rows is not None:
         lines.append(
             "Kept: that you asked for this, so that a restored backup deletes it again; whether you opted out "
-            "or are muted; and, if you moderate, what you changed. My messages stay in the channels until a moderator "
-            "deletes them."
+            "or are muted; and, if you moderate, what you changed. In memory alone, until midnight UTC: how much you "
+            "asked today. My messages stay in the channels until a moderator deletes them."
         )
     if receipt.copies:
         what, them = ("A copy", "it") if len(receipt.copies) == 1 else (f"{len(receipt.copies)} copies", "them")

@@ -269,6 +269,18 @@ async def test_answer_under_way_at_a_deletion_is_not_counted_for_the_member(
     assert [count.scope for count in await usage()] == [Scope.CHANNEL]
 
 
+async def test_deletion_refills_no_quota_and_says_so(world: World, forget: FakeForget) -> None:
+    quota = {"member": {"messages_per_day": 1}}
+    await world.store.change_server_settings(world.guild.id, world.moderator.id, quotas=quota)
+    await a_reply(world)
+    question = await answer(world, "mydata delete")
+    await world.click(world.alice, question, label="Delete everything")
+    await world.eventually(lambda: "until midnight UTC: how much you asked today" in question.content)
+    await world.ask(world.alice, "general", "and again?")
+    [_, refusal] = await world.answered_in("general", 2)
+    assert "all of your answers for today" in refusal.content
+
+
 async def test_deletion_can_be_thought_over(world: World, forget: FakeForget) -> None:
     question = await answer(world, "mydata delete")
     await world.click(world.alice, question, label="Keep it")

@@ -130,17 +130,34 @@ def test_what_answers_under_way_hold_is_given_back_when_they_end() -> None:
     assert refusal is not None and refusal.reason is Reason.TOKENS
 
 
-def test_an_answer_that_ends_after_its_member_was_forgotten_counts_for_nobody_and_frees_nothing() -> None:
-    limiter, quotas = Limiter(Clock(), answer_tokens=100), Quotas(member=Limit(tokens_per_day=100))
-    before = under_way(limiter, KIM, quotas)
+def test_what_is_counted_of_a_forgotten_member_holds_until_midnight_and_is_handed_to_nobody() -> None:
+    clock = Clock()
+    limiter, quotas = Limiter(clock), Quotas(member=Limit(messages_per_day=2, tokens_per_day=100))
+    under_way_then = under_way(limiter, KIM, quotas)
     limiter.forget(KIM.member_id)
-    limiter.settle(before, 70)
+    limiter.settle(under_way_then, 70)
+    assert refusal_of(limiter, KIM, quotas) is None
+    refusal = refusal_of(limiter, KIM, quotas)
+    assert refusal is not None and refusal.reason is Reason.MESSAGES
     assert [count.scope for count in limiter.counts_of(KIM)] == [Scope.CHANNEL]
+    clock.now += DAY
+    refusal_of(limiter, LEE, quotas)
+    assert len(limiter) == 2, "of who doesn't ask again nothing is remembered after the day"
+    assert refusal_of(limiter, KIM, quotas) is None
+    assert [count.scope for count in limiter.counts_of(KIM)] == [Scope.MEMBER, Scope.CHANNEL]
+
+
+def test_answer_of_a_forgotten_member_that_ends_after_midnight_counts_for_the_new_day() -> None:
+    clock = Clock()
+    limiter, quotas = Limiter(clock), Quotas(member=Limit(tokens_per_day=100))
     before = under_way(limiter, KIM, quotas)
     limiter.forget(KIM.member_id)
-    under_way(limiter, KIM, quotas)
-    limiter.settle(before, 0)
-    assert refusal_of(limiter, KIM, quotas) is not None, "the other is still under way"
+    clock.now += DAY
+    limiter.settle(before, 70)
+    assert [(count.scope, count.tokens) for count in limiter.counts_of(KIM)] == [
+        (Scope.MEMBER, 70),
+        (Scope.CHANNEL, 70),
+    ]
 
 
 def test_a_channel_slows_everybody_down_and_its_own_limit_wins() -> None:
