@@ -35,6 +35,7 @@ _KEY = "night_status_messages"  # in the store's meta table: where the running n
 # A night may take hours, and Discord limits edits of messages that are older than one: after ten minutes, fewer.
 _QUICK_ROUNDS, _SLOWER = 150, 20
 _FILE_BYTES = 8 * 2**20  # Discord takes 10 MB
+_EMBEDS = 6000  # characters, of all embeds of a message together
 _COLOURS = {
     Tone.PLAIN: discord.Colour.from_rgb(122, 92, 214),
     Tone.GOOD: discord.Colour.from_rgb(46, 160, 103),
@@ -215,18 +216,24 @@ class LiveStatus:
         self._places = [place for place in places if await self._notices.edit(place, card)]
 
 
-def as_embed(card: Card, *, picture: str | None = None) -> discord.Embed:
-    """Return a card within Discord's limits."""
+def as_embed(card: Card, *, picture: str | None = None, characters: int = _EMBEDS) -> discord.Embed:
+    """Return a card within Discord's limits and as many characters: fields that find no room are left out."""
     embed = discord.Embed(title=_cut(card.title, 256), description=_cut(card.text, 4096), colour=_COLOURS[card.tone])
     if card.footer:
         embed.set_footer(text=_cut(card.footer, 2048))
     if picture:
         embed.set_image(url=f"attachment://{picture}")
     for field in card.fields[:25]:
-        room = 6000 - len(embed) - min(len(field.name), 256)
+        room = characters - len(embed) - min(len(field.name), 256)
         if room > 1:
             embed.add_field(name=_cut(field.name, 256), value=_cut(field.value, min(1024, room)), inline=field.inline)
     return embed
+
+
+def as_embeds(cards: Sequence[Card]) -> list[discord.Embed]:
+    """Return cards to stand in one message, an equal part of its characters for each; a text takes half of that."""
+    share = _EMBEDS // max(len(cards), 1)
+    return [as_embed(replace(card, text=_cut(card.text, share // 2)), characters=share) for card in cards]
 
 
 def _cut(text: str, limit: int) -> str:

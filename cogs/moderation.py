@@ -19,7 +19,7 @@ from bot.attention import role_ids
 from bot.confirm import CONFIRM_SECONDS, Confirm
 from bot.error_handler import tell
 from bot.moderation.limits import Scope
-from bot.notices import as_embed
+from bot.notices import as_embeds
 
 if TYPE_CHECKING:
     from bot.client import EncoreBot
@@ -41,7 +41,6 @@ log = logging.getLogger(__name__)
 
 _COLOUR = discord.Colour.from_rgb(122, 92, 214)
 _CASES_SHOWN = 5  # rows of buttons that a message holds
-_CASE_TEXT = 600  # characters of each: all of a message's embeds together hold 6000
 _MINUTES = {10: "10 minutes", 60: "an hour", 1440: "a day", 10_080: "a week"}
 _LONGEST_MUTE = 525_600  # minutes: a year
 _MUTES_SHOWN = 50
@@ -81,9 +80,7 @@ class Moderation(commands.Cog):
         if not cases:
             await tell(interaction, "No case is open.")
             return
-        embeds = [as_embed(await self.bot.cases.card(case)) for case in cases]
-        for embed in embeds:
-            embed.description = (embed.description or "")[:_CASE_TEXT]
+        embeds = as_embeds([await self.bot.cases.card(case) for case in cases])
         told = f"{count} {'case is' if count == 1 else 'cases are'} open" + (
             f"; these are the newest {len(cases)}." if count > len(cases) else "."
         )

@@ -107,7 +107,7 @@ async def test_queue_shows_the_newest_cases_whose_buttons_work(world: World) -> 
     assert shown.content == "6 cases are open; these are the newest 5."
     titles = [embed.title for embed in shown.embeds]
     assert titles == [f"Case {number}: AutoMod acted on a message to me" for number in (6, 5, 4, 3, 2)]
-    assert sum(len(embed) for embed in shown.embeds) < 6000
+    assert sum(len(embed) for embed in shown.embeds) <= 6000
     result = await world.answered(await world.click(world.moderator, shown, label="4: Mute member for me"))
     assert "don't answer this member" in await said(world, result)
     assert await world.store.is_muted(world.guild.id, world.bob.id)
@@ -117,6 +117,20 @@ async def test_queue_shows_the_newest_cases_whose_buttons_work(world: World) -> 
     assert rest.content == "5 cases are open."
     assert [embed.title for embed in rest.embeds][-1] == "Case 1: A reply was reported"
     assert f"/{reply.id})" in str(rest.embeds[-1].to_dict())
+
+
+async def test_queue_stands_however_long_members_reports_are(world: World) -> None:
+    world.engine.says = "Nice words about stars. " * 30
+    for number in range(5):
+        reply = await a_reply(world, f"hello {number}")
+        for member in (world.alice, world.bob, world.moderator):
+            await run(world, "report", by=member, message=str(reply.id), reason="r" * 300)
+    shown = await run(world, "mod queue")
+    assert sum(len(embed) for embed in shown.embeds) <= 6000
+    for embed in shown.embeds:
+        assert (embed.description or "").startswith("> Nice words")
+        (reports,) = (field.value for field in embed.fields if field.name == "Reports: 3")
+        assert f"<@{world.alice.id}>: rrr" in str(reports)
 
 
 async def test_queue_is_the_servers_own(world: World) -> None:
