@@ -21,7 +21,7 @@ from bot.errors import EncoreError, NightError, NightRefused, StoreError
 from bot.learning_records import MEMBERS_LEFT_OUT, TAKEN_BACK_BY, Night, NightOutcome, NightProgress, NightState
 from bot.night_budget import spending, spent_seconds
 from bot.night_cards import left_out
-from bot.night_ground import Terms, judged_already
+from bot.night_ground import Judged, Terms, judged_already
 from bot.night_job import COMMAND, JobEnd, draw_report, run_job
 from bot.night_ratings import NightRatings
 from bot.privacy.members import note_members
@@ -159,11 +159,11 @@ class NightWork:
             log.warning("the night %s can't go on: %s", night.id, error)
             return False
 
-    async def judged_already(self) -> Night | None:
-        """Return the last night that came to its end if another one would judge by the same. Raises StoreError."""
+    async def judged_already(self, fresh: float) -> Judged | None:
+        """Ask `bot.night_ground.judged_already` of the night that would begin now. Raises StoreError."""
         incumbent, rules = self._promotion.serving.adapter, (dict(self._rules.train), dict(self._rules.gate))
-        terms = Terms(self._spec.sha256, incumbent, self._settings.system_prompt, *rules)
-        return await judged_already(self._store, self._ratings, self.folder, terms, now=self._clock())
+        terms, now = Terms(self._spec.sha256, incumbent, self._settings.system_prompt, *rules), self._clock()
+        return await judged_already(self._store, self._ratings, self.folder, terms, now=now, fresh=fresh)
 
     async def give_up(self, night: Night) -> None:
         """Remove what a failed night keeps in order to go on."""

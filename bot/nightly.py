@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from bot import night_clock
 from bot.errors import NightRefused, NightRunning, NothingNew
 from bot.learning_records import Cause, Night, NightOutcome, NightProgress, NightState
+from bot.night_ground import FRESH
 from bot.night_work import MOST_ATTEMPTS, NightWork, OnProgress
 from bot.untold import Untold
 from models.arms import CanaryVerdict
@@ -112,10 +113,10 @@ class Nightly:
         """Run one night to its end and return its row, a failed one too: its `state` and `sentences` say so.
 
         A night that an earlier process left, or that failed and can go on, is taken up instead. `on_canary` is told
-        how a canary was ended for it. Where nothing was said since the last night came to its end, the planned one
-        doesn't begin (NothingNew), and one that was asked for ends at once. Raises NightRunning when one is under way,
-        NightRefused when learning is frozen, the model can't learn or a canary was hardly heard, StoreError when
-        nothing can be kept. Cancelled, it ends the job and leaves the night to be taken up.
+        how a canary was ended for it. Where (almost) nothing was said since the last night came to its end, the planned
+        one doesn't begin (NothingNew); one that was asked for ends at once where nothing was. Raises NightRunning when
+        one is under way, NightRefused when learning is frozen, the model can't learn or a canary was hardly heard,
+        StoreError when nothing can be kept. Cancelled, it ends the job and leaves the night to be taken up.
         """
         self._work.require_learning()
         async with self._alone():
@@ -133,17 +134,14 @@ class Nightly:
                 await on_canary(canary)
             if (left := await self._failed_that_goes_on()) is not None:
                 return await self._take_up(left, on_progress)
-            judged = await self._work.judged_already()
+            planned = cause is Cause.SCHEDULE
+            judged = await self._work.judged_already(FRESH if planned else 0.0)
             if judged is None:
                 return await self._work.work(await self._begin(cause, actor_id), on_progress)
-            sentence = (
-                f"Nothing that I learn from has changed since the night {judged.id}, and to judge the same ratings "
-                "again would be a lottery: rate some replies first."
-            )
-            if cause is Cause.SCHEDULE:
-                raise NothingNew(sentence)
+            if planned:
+                raise NothingNew(judged.sentence)
             night = replace(await self._begin(cause, actor_id), state=NightState.FINISHED)
-            return await self._work.end(replace(night, outcome=NightOutcome.INSUFFICIENT, sentences=(sentence,)))
+            return await self._work.end(replace(night, outcome=NightOutcome.INSUFFICIENT, sentences=(judged.sentence,)))
 
     async def resume_unfinished(self, on_progress: OnProgress | None = None) -> Night | None:
         """Take up the night that the last process left; call once at the start. None: there was none.

@@ -32,7 +32,7 @@ async def _nights(h: House, days: int) -> int:
         try:
             await h.nightly.run(Cause.SCHEDULE)
         except NothingNew as error:
-            assert "rate some replies first" in str(error)
+            assert "would be a lottery" in str(error)
         assert not await h.nightly.due(), "it is asked again tomorrow"
     return len(await h.nightly.history(99)) - before
 
@@ -45,6 +45,35 @@ async def test_idle_server_has_its_ratings_judged_once_and_not_until_luck_promot
         assert await _nights(h, 20) == 1
         await h.rate(1)
         assert await _nights(h, 3) == 1
+
+
+async def test_one_thumb_a_day_has_almost_the_same_judged_no_more_often_than_it_becomes_another(tmp_path: Path) -> None:
+    async with house(tmp_path, job="reject", hour=4) as h:
+        await h.rate(60)
+        assert not await h.nightly.due()
+        assert await _nights(h, 1) == 1
+        began = []
+        for day in range(10):
+            await h.rate(1)
+            began.append(await _nights(h, 1))
+            if day == 1:
+                night = await h.nightly.run(Cause.MODERATOR)
+                assert night.outcome is NightOutcome.REJECTED, "who asks for a night gets it"
+        assert began == [0, 0, 0, 0, 0, 1, 0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("turned", [3, 4])
+async def test_a_vote_turned_round_is_as_new_as_a_new_one(tmp_path: Path, turned: int) -> None:
+    async with house(tmp_path, job="reject") as h:
+        replies = await h.rate(80)
+        await h.nightly.run(Cause.MODERATOR)
+        for reply in replies[:turned]:
+            await vote(h.store, reply, 2, -1.0)
+        if turned < 4:
+            with pytest.raises(NothingNew, match="only 3 replies since the night 2026-05-28, .* waits for 4;"):
+                await h.nightly.run(Cause.SCHEDULE)
+        else:
+            assert (await h.nightly.run(Cause.SCHEDULE)).id == "2026-05-28-2"
 
 
 async def test_promoted_night_is_followed_by_one_against_the_new_adapter_and_no_more(tmp_path: Path) -> None:
