@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from models.learning.checkpoint import References
 from models.learning.files import read_json, write_json
 from models.learning.objectives import Objective
-from models.learning.train import Labelled, LabelledPair, NothingToLearn, TrainingDiverged, TrainResult, train
+from models.learning.pace import tokens_in_time
+from models.learning.train import Labelled, LabelledPair, NothingToLearn, TrainingDiverged, TrainResult, demand, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,6 +64,8 @@ def train_all(
     """Train what isn't trained yet and return all that came through, in order. Raises DiskFull, LimitReached."""
     examples = [Labelled(example, context.tokens(example)) for example in sides.training]
     pairs = [LabelledPair(pair, context.tokens(pair.chosen), context.tokens(pair.rejected)) for pair in sides.pairs]
+    demands = [demand(candidate.objective, examples, pairs, rules) for candidate in tried]
+    most = tokens_in_time(context, demands, [one.tokens for one in examples], rules, context.folder / TRAINING)
     references = References(context.folder / TRAINING / _REFERENCES)
     trained = {}
     for candidate in tried:
@@ -80,6 +83,7 @@ def train_all(
                 seed=context.job.seed,
                 progress=_reporter(context, candidate),
                 references=references,
+                most_tokens=most,
                 preparing=lambda done, total: context.tell(
                     done, total, f"Reading unlearned what is trained on: {done:,} of {total:,} replies."
                 ),

@@ -46,6 +46,11 @@ class Context:
         self._ends_at = clock() + job.limit_seconds - job.spent_seconds
         self._step, self._since = "", clock()
 
+    @property
+    def seconds_left(self) -> float:
+        """Return the seconds until the limit, 0 past it."""
+        return max(self._ends_at - self._clock(), 0.0)
+
     def begin(self, step: str, sentence: str) -> None:
         """Start a step, which ends where the next one begins."""
         self.end()

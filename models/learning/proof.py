@@ -21,6 +21,7 @@ from models.learning.files import write_json
 from models.learning.fixed_prompts import neutral_prompts
 from models.learning.generations import anchor_texts, base_replies
 from models.learning.job import JobDamaged, Result
+from models.learning.objectives import Objective
 from models.learning.outcome import concluded, scorecard
 from models.learning.staging import seal_candidate, stage_all, staged_folder
 from models.learning.train import TrainRules
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from models.learning.raters import RaterReport
     from models.learning.sides import Sides
     from models.learning.snapshot import Snapshot
+    from models.learning.train import TrainResult
     from models.learning.verdict import Rules
 
 log = logging.getLogger(__name__)
@@ -99,22 +101,24 @@ def learn(context: Context, snapshot: Snapshot, report: RaterReport, sides: Side
         candidate: scorecard(verdict, asdict(parity[candidate]))
         for candidate, verdict in zip(judged, choice.verdicts, strict=True)
     }
+    left_out = [*_left_out(sides), *_short_of_time(trained, train_rules, job)]
     dropped = [sentence for candidate in tried if (sentence := candidate.dropped)]
-    result = concluded(
-        choice, judged, trained, sides.figures, incumbent=job.incumbent, warnings=[*_left_out(sides), *dropped]
-    )
+    result = concluded(choice, judged, trained, sides.figures, incumbent=job.incumbent, warnings=[*left_out, *dropped])
     card = {
         "night": job.night_id,
         "incumbent": job.incumbent,
         "promoted": result.adapter,
         "candidates": {candidate.name: card for candidate, card in cards.items()},
     }
-    examples = _examples(context, judged[choice.told], served)
+    told = judged[choice.told]
+    examples = _examples(context, told, served)
+    unused = 0 if told.objective is Objective.DPO else trained[told].given - trained[told].used
     result = replace(
         result,
         figures={
             **result.figures,
             "candidates": len(tried),
+            "trained_on": sides.figures["trained_on"] - unused,
             "watched_phrases": len(watched),
             "examples": examples,
         },
@@ -154,6 +158,22 @@ def _left_out(sides: Sides) -> list[str]:
         return []
     were = "was" if unsafe == 1 else "were"
     return [f"{counted(unsafe, 'reply')} that {were} rated good {were} left out: unsafe by the filter."]
+
+
+def _short_of_time(trained: Mapping[Candidate, TrainResult], rules: TrainRules, job: Job) -> list[str]:
+    """Say which candidates learned from less than their steps would have reached."""
+    hours = job.limit_seconds / 3600
+    told = []
+    for candidate, result in trained.items():
+        reach = min(result.given, rules.batch_examples * rules.max_steps)
+        if result.used < reach:
+            kind = "pair" if candidate.objective is Objective.DPO else "reply"
+            told.append(
+                f"{candidate.objective.value}: of {counted(result.given, kind)} {result.used:,} were trained on, those "
+                f"that weigh most: the limit of {hours:.2g} hours leaves no time for more; raise NIGHT_LIMIT_HOURS or "
+                "NIGHT_THREADS."
+            )
+    return told
 
 
 def _train_rules(job: Job) -> TrainRules:

@@ -18,6 +18,7 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -88,13 +89,18 @@ class LabelledPair:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """`tokens` counts every token of every example as often as a step used it; `seconds` include the reference pass."""
+    """`tokens` counts every token of every example as often as a step used it; `seconds` include the reference pass.
+
+    `used` are the replies (pairs for DPO) of the `given` that the steps and the time were enough for.
+    """
 
     adapter_folder: Path
     steps: int
     losses: tuple[float, ...]
     tokens: int
     seconds: float
+    used: int
+    given: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +125,19 @@ def train(
     seed: int,
     progress: Callable[[int, int, float], None] | None = None,
     references: References | None = None,
+    most_tokens: int | None = None,
     preparing: Callable[[int, int], None] | None = None,
 ) -> TrainResult:
     """Train a fresh adapter on `base` into `folder`, or finish what a killed run began there.
 
     KTO and SFT learn from `examples`, DPO from `pairs`; `base` comes back as it was. `progress` is told the step, the
     steps in all and the loss; `preparing`, before the first step, how many replies the base has read and of how many.
-    `references` are shared by the runs of a night. Raises TrainingDiverged, NothingToLearn, DiskFull.
+    `references` are shared by the runs of a night. What the rules' steps or `most_tokens` don't reach is left out: what
+    weighs least, and of equals the oldest. Raises TrainingDiverged, NothingToLearn, DiskFull.
     """
-    run = _Run(base, objective, _items(objective, examples, pairs, rules), anchors, folder, rules, seed)
+    given = _given(objective, examples, pairs, rules)
+    items = _weighed(objective, _in_reach(given, rules, most_tokens))
+    run = _Run(base, objective, items, len(given), anchors, folder, rules, seed)
     finished = run.finished()
     if finished is not None:
         return finished
@@ -137,6 +147,12 @@ def train(
         return run.go(model, progress)
     finally:
         model.unload()
+
+
+def demand(objective: Objective, examples: Sequence[Labelled], pairs: Sequence[LabelledPair], rules: TrainRules) -> int:
+    """Return on how many tokens `train` would train where its time had no limit."""
+    reached = _in_reach(_given(objective, examples, pairs, rules), rules, None)
+    return rules.epochs * sum(map(_tokens, reached))
 
 
 def z0_estimate(
@@ -159,12 +175,13 @@ class _Run:
         base: PreTrainedModel,
         objective: Objective,
         items: Sequence[_Item],
+        given: int,
         anchors: Sequence[Tokens],
         folder: Path,
         rules: TrainRules,
         seed: int,
     ) -> None:
-        self._base, self._objective, self._items, self._rules = base, objective, items, rules
+        self._base, self._objective, self._items, self._given, self._rules = base, objective, items, given, rules
         self._anchors = [truncated(anchor, rules.max_tokens) for anchor in anchors]
         self._folder = folder
         self._steps = order(
@@ -186,7 +203,7 @@ class _Run:
             return None
         if said.pop("fingerprint", None) != self._fingerprint:
             return None
-        return TrainResult(self._folder / _ADAPTER, **{**said, "losses": tuple(said["losses"])})
+        return self._result(said["steps"], tuple(said["losses"]), said["tokens"], said["seconds"])
 
     def prepare(self, references: References, progress: Callable[[int, int], None] | None) -> None:
         """Compute what the base says of everything that a step will compare with it, in one pass."""
@@ -300,15 +317,16 @@ class _Run:
         self._seconds += state["seconds"]
 
     def _finish(self, model: PeftModel) -> TrainResult:
-        result = TrainResult(
-            self._folder / _ADAPTER, len(self._steps), tuple(self._losses), self._tokens, self._seconds
-        )
+        result = self._result(len(self._steps), tuple(self._losses), self._tokens, self._seconds)
         with told_if_full(result.adapter_folder):
             save_adapter(model, result.adapter_folder)
         said: dict[str, Any] = {k: v for k, v in asdict(result).items() if k != "adapter_folder"}
         write_durably(self._folder / _RESULT, json.dumps({**said, "fingerprint": self._fingerprint}).encode())
         (self._folder / _CHECKPOINT).unlink(missing_ok=True)
         return result
+
+    def _result(self, steps: int, losses: tuple[float, ...], tokens: int, seconds: float) -> TrainResult:
+        return TrainResult(self._folder / _ADAPTER, steps, losses, tokens, seconds, len(self._items), self._given)
 
     def _identity(self, seed: int) -> str:
         """Name everything that the result depends on, so that no checkpoint of another run is taken up."""
@@ -319,11 +337,28 @@ class _Run:
         return digest.hexdigest()
 
 
-def _items(
+def _given(
     objective: Objective, examples: Sequence[Labelled], pairs: Sequence[LabelledPair], rules: TrainRules
 ) -> list[_Item]:
-    """Return what the objective learns from, weights scaled to a mean of 1; an unsafe reply is never a positive."""
-    items = list(_pair_items(pairs, rules) if objective is Objective.DPO else _reply_items(objective, examples, rules))
+    return list(_pair_items(pairs, rules) if objective is Objective.DPO else _reply_items(objective, examples, rules))
+
+
+def _tokens(item: _Item) -> int:
+    return sum(len(sequence.ids) for sequence in item.sequences)
+
+
+def _in_reach(items: Sequence[_Item], rules: TrainRules, most_tokens: int | None) -> list[_Item]:
+    """Return, in their order, the heaviest items that the steps and the tokens are enough for: one step's at least."""
+    heaviest = sorted(range(len(items)), key=lambda place: (-items[place].weight, -place))
+    places = heaviest[: rules.batch_examples * rules.max_steps]
+    if most_tokens is not None:
+        walked = accumulate(_tokens(items[place]) * rules.epochs for place in places)
+        places = places[: max(sum(tokens <= most_tokens for tokens in walked), rules.batch_examples)]
+    return [items[place] for place in sorted(places)]
+
+
+def _weighed(objective: Objective, items: Sequence[_Item]) -> list[_Item]:
+    """Return what the objective learns from, weights scaled to a mean of 1. Raises NothingToLearn."""
     mean = sum(item.weight for item in items) / max(1, len(items))
     if not mean > 0:
         raise NothingToLearn(f"No example is left for {objective.value}; collect more ratings.")
@@ -331,6 +366,7 @@ def _items(
 
 
 def _reply_items(objective: Objective, examples: Sequence[Labelled], rules: TrainRules) -> Iterator[_Item]:
+    """Yield the replies that the objective can learn from; an unsafe one is never a positive."""
     for labelled in examples:
         p_good = 0.0 if labelled.example.unsafe else labelled.example.p_good
         tokens = truncated(labelled.tokens, rules.max_tokens)

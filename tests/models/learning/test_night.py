@@ -329,6 +329,34 @@ def test_a_candidate_that_diverges_is_dropped_while_the_others_go_on(
     assert [w for w in result.warnings if w.startswith("dpo was dropped: The loss stopped being a number at step 1")]
 
 
+def test_a_night_without_time_for_all_replies_says_so_and_comes_to_the_same_when_the_machine_slows_down(
+    tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = 1e9  # beside which the seconds that a test takes are nothing
+    for name in ("whole", "killed"):
+        make_night(tmp_path / name / "night", gguf, tasteful_snapshot(), limit_seconds=limit)
+
+    def measure(tokens_per_second: float) -> None:
+        monkeypatch.setattr("models.learning.pace.tokens_per_second", lambda *_: tokens_per_second)
+
+    def killed(told: Progress) -> None:
+        if told.sentence.startswith("Training kto: step 6 "):
+            raise KeyboardInterrupt
+
+    measure(6e-6)
+    whole, _ = _run(tmp_path / "whole" / "night")
+    with pytest.raises(KeyboardInterrupt):
+        nights.night(tmp_path / "killed" / "night", say=killed)
+    measure(2e-6)
+    assert _run(tmp_path / "killed" / "night")[0] == whole
+    (warning,) = (warning for warning in whole.warnings if warning.startswith("kto: of "))
+    offered, used = map(int, re.findall(r"\d+", warning)[:2])
+    assert offered == len(_trained_on(tmp_path / "whole" / "night"))
+    assert 8 < used < offered
+    assert "were trained on, those that weigh most: the limit of" in warning
+    assert "raise NIGHT_LIMIT_HOURS or NIGHT_THREADS" in warning
+
+
 def test_nothing_that_comes_through_training_fails_the_night(tmp_path: Path, gguf: Path) -> None:
     make_night(tmp_path / "night", gguf, tasteful_snapshot(), train_rules={**QUICK, "learning_rate": 1e30})
     result, _ = _run(tmp_path / "night")

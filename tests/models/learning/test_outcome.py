@@ -17,7 +17,7 @@ from models.learning.train import TrainResult
 from models.learning.verdict import Check, Kind, Verdict
 
 KTO, SFT = (Candidate(f"n-{o.value}", o, Path(o.value)) for o in (Objective.KTO, Objective.SFT))
-TRAINED = {candidate: TrainResult(Path(), 20, (0.5,) * 10 + (0.25,) * 10, 100, 1.0) for candidate in (KTO, SFT)}
+TRAINED = {candidate: TrainResult(Path(), 20, (0.5,) * 10 + (0.25,) * 10, 100, 1.0, 20, 20) for candidate in (KTO, SFT)}
 
 
 def _verdict(outcome: verdicts.Outcome, gain: Estimate, more: int | None = None, reason: str = "") -> Verdict:

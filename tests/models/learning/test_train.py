@@ -26,6 +26,7 @@ from models.learning.train import (
     TrainingDiverged,
     TrainResult,
     TrainRules,
+    demand,
     train,
     z0_estimate,
 )
@@ -282,6 +283,40 @@ def test_weights_count_relative_to_each_other(tmp_path: Path) -> None:
         for name, sizes in (("one", [1.0]), ("twice", [2.0]), ("uneven", [1.0, 1.0, 0.1, 0.1]))
     )
     assert _bytes(one) == _bytes(twice) != _bytes(uneven)
+
+
+def _weighing(sizes: Sequence[float]) -> list[Labelled]:
+    items = enumerate(zip(community(len(sizes)), sizes, strict=True))
+    return [rated(item.tokens, number, item.example.p_good, weight=size) for number, (item, size) in items]
+
+
+def _count(examples: Sequence[Labelled]) -> int:
+    return sum(len(one.tokens.ids) for one in examples)
+
+
+def test_what_there_is_no_time_for_is_what_weighs_least(tmp_path: Path) -> None:
+    examples = _weighing([1.0, 0.2, 0.9, 0.3] * 6)
+    heavy = [one for one in examples if one.example.weight > 0.5]
+    cut = _train(tmp_path / "cut", examples=examples, most_tokens=_count(heavy))
+    assert (cut.used, cut.given) == (12, 24)
+    assert _bytes(cut) == _bytes(_train(tmp_path / "heavy", examples=heavy))
+    twice = _train(tmp_path / "twice", examples=examples, most_tokens=_count(heavy), rules=replace(SMALL, epochs=2))
+    assert twice.used < 12, "every epoch takes its time"
+
+
+def test_of_replies_that_weigh_the_same_the_newest_are_trained_on_and_no_fewer_than_a_step(tmp_path: Path) -> None:
+    examples = _weighing([1.0] * 12)
+    steps = _train(tmp_path / "steps", examples=examples, rules=replace(SMALL, max_steps=2))
+    assert (steps.used, steps.given, steps.steps) == (8, 12, 2)
+    assert _bytes(steps) == _bytes(_train(tmp_path / "newest", examples=examples[4:]))
+    hurried = _train(tmp_path / "hurried", examples=examples, most_tokens=0)
+    assert (hurried.used, hurried.steps) == (4, 1)
+
+
+def test_demand_is_what_a_run_without_a_limit_reads_but_for_anchors(tmp_path: Path) -> None:
+    for objective in Objective:
+        result = _train(tmp_path / objective, objective, pairs=rivals(24))
+        assert demand(objective, community(24), rivals(24), SMALL) == result.tokens
 
 
 def test_anchors_hold_what_the_base_said(tmp_path: Path) -> None:
