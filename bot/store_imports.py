@@ -63,7 +63,8 @@ class ImportQueries:
             placed = [known.place(reply) for reply in imported.replies]
             recipe = (prompt_version, model, model_sha256, json.dumps(asdict(Sampling())))
             new = [(reply, at) for reply, at in zip(imported.replies, placed, strict=True) if at.is_new]
-            await _insert(connection, _REPLY, [_row(reply, at, recipe, now) for reply, at in new])
+            before = now - _APART_SECONDS * (1 + sum(len(reply.votes) for reply in imported.replies))
+            await _insert(connection, _REPLY, [_row(reply, at, recipe, before) for reply, at in new])
             await _insert(
                 connection,
                 "UPDATE replies SET prompt_token_ids = ?, system_sha256 = ?, prompt_version = ? WHERE id = ?",
@@ -181,8 +182,9 @@ class _Known:
         return placed
 
 
-def _row(reply: ImportedReply, at: _Place, recipe: tuple[Any, ...], now: float) -> tuple[Any, ...]:
-    time = min(now, now if reply.created_at is None else reply.created_at)
+def _row(reply: ImportedReply, at: _Place, recipe: tuple[Any, ...], before: float) -> tuple[Any, ...]:
+    """Return a reply's row; `before` is a moment before all ratings without a time of their own."""
+    time = min(before, before if reply.created_at is None else reply.created_at)
     prompt_version, *model = recipe
     return (
         *(at.reply_id, at.asked_message_id, at.variant, at.asked_message_id, Provenance.IMPORT.value),

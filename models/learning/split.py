@@ -1,9 +1,10 @@
 """The prequential split: learn from the older ratings, judge by the newer ones, no conversation on both sides.
 
 Owns which rated replies are on which side and the moment that parts them. A reply is held out only if it, and every
-other reply of its conversation, was first rated after all that is trained on, and after all that the incumbent was
-trained on: neither model can have seen it. What is rated later in a conversation that is trained on waits for the next
-night, when the cut will have moved. How reliable each rater is may rest on all votes: it names no reply.
+other reply of its conversation, was first rated after all that is trained on, and made after all that the incumbent was
+trained on was rated: neither model can have seen it, and a vote taken back and given again makes nothing old new. What
+is rated later in a conversation that is trained on waits for the next night, when the cut will have moved. How reliable
+each rater is may rest on all votes: it names no reply.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def split(
         conversations.setdefault(rated.example.conversation_id, []).append(rated)
     begun: dict[float, list[RatedExample]] = {}
     for replies in conversations.values():
-        begun.setdefault(replies[0].first_rated_at, []).extend(replies)
+        if not_before is None or all(rated.example.created_at > not_before for rated in replies):
+            begun.setdefault(replies[0].first_rated_at, []).extend(replies)
 
     held: list[RatedExample] = []
     cut = -math.inf if not_before is None else not_before

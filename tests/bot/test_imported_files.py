@@ -13,10 +13,11 @@ from bot.importer import read_import
 from bot.store_imports import KeptImport
 from models.learning.labels import label
 from models.learning.raters import infer
+from models.learning.split import Split, split
 from models.prompt import PROMPT_VERSION
 from tests.bot.imports import BAD, GOOD, PAIR, PROMPTS, TOKENIZER, added, read, said, write
 from tests.bot.learning import ended_reply, vote
-from tests.bot.stores import opened
+from tests.bot.stores import Clock, opened
 
 
 async def test_of_a_file_that_grew_only_what_is_new_counts(tmp_path: Path) -> None:
@@ -80,6 +81,26 @@ async def test_a_label_that_a_later_file_changes_holds_from_then_on(tmp_path: Pa
     fine, away = snapshot.replies
     assert snapshot.gold == {fine.reply_id: False}
     assert sorted((vote.reply_id, vote.value) for vote in snapshot.votes) == [(fine.reply_id, -1), (away.reply_id, 1)]
+
+
+async def test_labels_that_were_mended_are_judged_by_no_more_once_an_adapter_learned_from_them(tmp_path: Path) -> None:
+    lines = [{"prompt": f"Tea {n}?", "completion": f"Cup {n}.", "label": n % 2 == 0} for n in range(60)]
+    clock = Clock()
+
+    async def parted(not_before: float | None) -> Split:
+        async with opened(tmp_path, clock=clock) as store:
+            snapshot = await added(store, read(write(tmp_path, *lines)))
+        labelled = label(snapshot, infer(snapshot.votes, snapshot.facts, snapshot.gold), frozenset(), now=clock.now)
+        return split(labelled.examples, labelled.pairs, not_before=not_before)
+
+    first = await parted(None)
+    assert len(first.training) == 42 and len(first.held_out) == 18
+    clock.now += 86_400
+    lines = [line | {"label": not line["label"]} if n % 3 == 0 else line for n, line in enumerate(lines)]
+    lines += [{"prompt": f"Cake {n}?", "completion": f"Slice {n}.", "label": n % 2 == 0} for n in range(30)]
+    second = await parted(first.cut)
+    learned, held = ({one.example.reply_id for one in side} for side in (first.training, second.held_out))
+    assert len(held) == 27 and not held & learned, "three in ten of all, from what came after"
 
 
 async def test_the_newest_of_a_file_sorted_by_its_labels_are_of_both_kinds(tmp_path: Path) -> None:

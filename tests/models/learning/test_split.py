@@ -41,6 +41,15 @@ def test_more_are_held_out_while_they_can_prove_nothing_but_never_more_than_half
     assert _ids(split(replies, [], not_before=None, enough=lambda _: False).held_out) == [5, 6, 7, 8, 9]
 
 
+def test_what_the_incumbent_may_have_seen_is_no_newer_for_being_rated_again() -> None:
+    made_early, rated_late = _rated(0, 0.0), [_rated(i, float(i)) for i in range(1, 10)]
+    again = RatedExample(made_early.example, 20.0)
+    made = split([again, *rated_late], [], not_before=6.0)
+    assert _ids(made.held_out) == [7, 8, 9]
+    assert _ids(made.waiting) == [0]
+    assert _ids(split([again, *rated_late], [], not_before=None).held_out) == [8, 9, 0]
+
+
 def test_nothing_that_the_incumbent_may_have_seen_is_held_out() -> None:
     made = split([_rated(i, float(i)) for i in range(10)], [], not_before=8.0)
     assert _ids(made.held_out) == [9]
