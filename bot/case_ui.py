@@ -21,6 +21,7 @@ from bot.cases import choices, decided
 from bot.confirm import Confirm
 from bot.error_handler import press, tell
 from bot.errors import StoreError
+from bot.moderation import patterns
 from bot.night_cards import Card
 from bot.notices import Notices
 from bot.records import Case, CaseSource, Decision
@@ -48,7 +49,7 @@ _LABELS = {
 }
 _DONE = {
     Decision.DISMISS: "The case is dismissed.",
-    Decision.DELETE: "It is deleted.",
+    Decision.DELETE: "It is deleted, and no night to come learns from it.",
     Decision.MUTE: "I don't answer this member here any more; /mod unmute ends that.",
     Decision.BAN: "This member's votes here count for nothing in the nights to come; /raters unban ends that.",
     Decision.UNLEARN: "No night to come learns from this reply. What earlier nights learned from it stays until one of "
@@ -73,7 +74,7 @@ async def review(bot: EncoreBot, ask: Ask, reply_id: int | None, said: str, find
     message_id = reply.message_ids[0] if reply is not None and reply.message_ids else ask.asked_message_id
     names = ", ".join(dict.fromkeys(found.category.value for found in findings))
     whose = "my answer to them" if reply_id is not None else "their message"
-    quote = f"Found in {whose}: {names}\n{said}"[:_QUOTED]
+    quote = "\n".join([f"Found in {whose}: {names}", *patterns.told(findings), said])[:_QUOTED]
     source = CaseSource.FILTER
     try:
         case_id = await bot.store.open_case(

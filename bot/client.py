@@ -25,6 +25,7 @@ from bot.cases import Cases
 from bot.error_handler import CommandTree
 from bot.gate import Gate, direct_messages
 from bot.moderation.findings import Audience
+from bot.moderation.patterns import RESTS
 from bot.ratings import Ratings
 from bot.records import Provenance
 from bot.responder import Responder
@@ -106,9 +107,8 @@ class EncoreBot(commands.Bot):
 
     async def review(self, ask: Ask, reply_id: int | None, said: str, findings: Sequence[Finding]) -> None:
         """Bring what was said before a server's moderators, with what was found in it."""
-        if ask.guild_id is not None and self.gate.is_new_case(
-            ask.guild_id, ask.member_id, {found.category for found in findings}
-        ):
+        kinds = {found.rule if found.rule == RESTS else found.category for found in findings}
+        if ask.guild_id is not None and self.gate.is_new_case(ask.guild_id, ask.member_id, kinds):
             await case_ui.review(self, ask, reply_id, said, findings)
 
     def audience(self, channel_id: int, server: ServerSettings) -> Audience:

@@ -202,7 +202,8 @@ class Responder:
     ) -> Reply | None:
         answer = Answer(self._model.tokenizer.encode_text)
         system = self.prompts.system(ask, server)
-        policy = await self._screening.policy(server, self.audience_of(ask.channel_id, server))
+        audience = self.audience_of(ask.channel_id, server)
+        policy = await self._screening.policy(server, audience, member_id=ask.member_id)
         screen = self._screening.answer(policy, system, question=question, before=before)
         running = self._running[reply_id] = _Running(ask, answer, screen)
         self._idle.clear()

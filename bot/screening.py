@@ -61,9 +61,11 @@ class Screening:
         self._classifier = classifier
         self._rules: OrderedDict[tuple[tuple[str, ...], ...], _Rules] = OrderedDict()
 
-    async def policy(self, server: ServerSettings, audience: Audience) -> Policy:
-        """Return the rules of a channel."""
+    async def policy(self, server: ServerSettings, audience: Audience, *, member_id: int | None = None) -> Policy:
+        """Return the rules of a channel, for what `member_id` asks there and is answered."""
         words, patterns = await self.rules(server)
+        if patterns is not None and member_id is not None:
+            patterns = patterns.on_texts_of(member_id)
         policy = default_policy(audience, words=words, patterns=patterns)
         thresholds = THRESHOLDS | server.filter_thresholds
         return replace(

@@ -174,7 +174,8 @@ class Chat(commands.Cog):
         """Return what a server's rules say of a message; what its moderators should see is theirs now."""
         assert self.bot.user is not None
         said = spoken(message, self.bot.user)
-        policy = await self._gate.screening.policy(server, self.bot.audience(ask.channel_id, server))
+        audience = self.bot.audience(ask.channel_id, server)
+        policy = await self._gate.screening.policy(server, audience, member_id=ask.member_id)
         reading = await self._gate.read(said, policy)
         if reading.review:
             self._start(self.bot.review(ask, None, said, reading.review), f"review-{message.id}")

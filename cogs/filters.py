@@ -17,6 +17,7 @@ from bot import checks, filter_options
 from bot.error_handler import tell
 from bot.filter_options import DEFAULT, HELP, Kind, Side
 from bot.gate import LIMITS
+from bot.moderation import patterns
 from bot.moderation.findings import Action, Audience, Category, Finding, Policy
 from bot.screening import THRESHOLDS
 from bot.server_options import OptionError
@@ -140,7 +141,7 @@ class Filters(_Changing, name="filter", description="What may be asked and said 
             embed.add_field(name=name, value=_cut(", ".join(map(_code, entries)) or "none"), inline=False)
         if policy.patterns is not None and policy.patterns.resting:
             resting = ", ".join(map(_code, policy.patterns.resting))
-            told = f"{resting}\nToo slow, so not looked for during ten minutes; write it simpler."
+            told = f"{resting}\nToo slow, so nothing is looked for by it during ten minutes; write it simpler."
             embed.add_field(name="Patterns that rest", value=_cut(told), inline=False)
         rows = (
             f"{kind.value}: {_action(policy.messages, kind)} / {_action(policy.answers, kind)}" for kind in Category
@@ -258,6 +259,9 @@ class Quota(_Changing, name="quota", description="How much I may be asked here")
 
 def _found(findings: Iterable[Finding], policy: Policy) -> Iterable[str]:
     for found in findings:
+        if sentences := patterns.told([found]):
+            yield from sentences
+            continue
         detail = f", read as {_code(found.detail)}" if found.detail else ""
         actions = f"messages {_action(policy.messages, found.category)}, my answers"
         yield f"**{found.category}** {_code(found.text)}{detail}: {actions} {_action(policy.answers, found.category)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 
@@ -17,7 +17,8 @@ from bot.moderation import advice, disclosure, links
 from bot.moderation.check import check_answer
 from bot.moderation.findings import Action, Category, Finding, Policy, strongest
 from bot.moderation.leak import PromptLeak
-from bot.moderation.normalise import Forms, is_hidden, is_spaceless
+from bot.moderation.normalise import Forms, Span, is_hidden, is_spaceless
+from bot.moderation.patterns import UNFINISHED
 
 MOST_HELD = 160  # visible characters
 _LOOK_BACK = 200  # visible characters that are shown already, yet may begin a finding
@@ -68,6 +69,7 @@ class OutputGuard:
         self._hides = frozenset(c for c, action in policy.answers.items() if action is Action.HIDE)
         self._shown = ""
         self._hidden = False
+        self._unfinished: tuple[Finding, ...] = ()  # patterns that may rest when the answer has ended
 
     @property
     def hidden(self) -> bool:
@@ -79,7 +81,7 @@ class OutputGuard:
         if not text.startswith(self._shown):
             if self._shown.startswith(text):
                 return text  # blanks at the end came off
-            self._shown, self._hidden = "", False
+            self._shown, self._hidden, self._unfinished = "", False, ()
         if self._hidden or len(text) == len(self._shown):
             return self._shown
         start = _word_start(text, _back(text, len(self._shown), _LOOK_BACK))
@@ -89,6 +91,9 @@ class OutputGuard:
         candidates = self._to_hide(check_answer(forms, self._policy, self._leak, self._hides))
         # What has been told of the prompt stays told, however the word goes on: base64 is one word to its end.
         found = [each for each in candidates if each.span.end <= settled or each.category is Category.PROMPT]
+        if any(each.rule == UNFINISHED for each in candidates):
+            found = [each for each in candidates if each.category is Category.PATTERN]
+            self._unfinished = tuple(replace(each, span=Span(start, len(text))) for each in found)
         safe = min([settled, *self._open_places(forms), *(finding.span.start for finding in candidates)])
         if not found:
             safe = max(safe, limit)
@@ -99,7 +104,7 @@ class OutputGuard:
     def finish(self, text: str) -> Verdict:
         """Return the verdict on the whole answer; what was shown of it is the beginning of the verdict's text."""
         shown = self.feed(text)
-        findings = check_answer(Forms(text), self._policy, self._leak)
+        findings = [*self._unfinished, *check_answer(Forms(text), self._policy, self._leak)]
         to_hide = self._to_hide(findings)
         chinese = advice.is_chinese(self._question + text)
         told = [finding for finding in (*advice.find(Forms(self._question)), *findings) if finding.category in _TOLD]

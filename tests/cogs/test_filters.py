@@ -15,6 +15,7 @@ from bot.records import ServerSettings
 from bot.screening import THRESHOLDS, Screening
 from tests.bot.test_screening import HATEFUL, Embedded
 from tests.cogs.commands import assert_hidden, assert_refused, audit, fields, leaves, run, show_to_members
+from tests.cogs.nights import FakeNightly, choose_mod_room
 from tests.world import World, live_world
 
 COMMANDS: list[tuple[str, dict[str, Any]]] = [
@@ -32,7 +33,7 @@ COMMANDS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with live_world(tmp_path, screening=Screening(Embedded())) as world:
+    async with live_world(tmp_path, screening=Screening(Embedded()), nightly=FakeNightly(tmp_path)) as world:
         yield world
 
 
@@ -98,12 +99,28 @@ async def test_pattern_is_checked_and_found(world: World) -> None:
     assert "word filter" in await answer_to(world, "get FREE   nitro", 1)
 
 
-async def test_pattern_that_takes_too_long_rests_and_is_named(world: World) -> None:
+async def test_message_that_a_pattern_cannot_be_finished_on_is_refused_and_the_pattern_stays_on(world: World) -> None:
+    await told(world, "mod filter add", kind="pattern", entry=r"(x|xx)+$|evil\.ru")
+    for count in range(4):
+        assert "word filter" in await answer_to(world, f"{'x' * (60 + count)} see evil.ru now", count + 1)
+    assert "word filter" in await answer_to(world, "see evil.ru now", 5)
+    assert "couldn't be finished on this text" in await told(world, "mod filter test", text="x" * 60 + "!")
+
+
+async def test_pattern_that_takes_too_long_for_several_members_rests_and_moderators_learn_of_it(world: World) -> None:
+    await choose_mod_room(world)
     await told(world, "mod filter add", kind="pattern", entry=r"(a|aa)+$")
-    for count in range(3):
-        await answer_to(world, f"{'a' * 60}! {count}", count + 1)
+    slow = "a" * 60 + "!"
+    for count, member in enumerate((world.alice, world.alice, world.bob, world.moderator)):
+        await world.ask(member, "general", slow)
+        assert "word filter" in (await world.answered_in("general", count + 1))[-1].content
+    posted = await world.eventually(lambda: [m for m in world.replies("mod-room") if m.embeds][2:])
+    (card,) = posted[0].embeds
+    assert "couldn't be finished on this text in time, so it counts as found" in card["description"]
+    assert "rests for ten minutes" in card["description"]
     shown = fields(await run(world, "mod filter list"))
     assert "`(a|aa)+$`" in shown["Patterns that rest"] and "simpler" in shown["Patterns that rest"]
+    assert "word filter" not in await answer_to(world, slow, 5)
 
 
 async def test_brought_list_and_site(world: World) -> None:

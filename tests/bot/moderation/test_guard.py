@@ -13,7 +13,7 @@ from bot.moderation.advice import CAUTIONS, HELP
 from bot.moderation.blocklist import Blocklist
 from bot.moderation.findings import Action, Audience, Category, Policy, default_policy
 from bot.moderation.guard import MOST_HELD, Outcome, OutputGuard
-from bot.moderation.patterns import Patterns
+from bot.moderation.patterns import UNFINISHED, Patterns
 
 PROMPT = (
     "You are Marlow, a retired lighthouse keeper who speaks in short sentences and never talks about politics. "
@@ -192,3 +192,13 @@ def test_a_chunk_costs_less_than_a_millisecond(sentence: str) -> None:
         guard.feed(text[:end])
         costs.append(time.thread_time() - started)
     assert statistics.quantiles(costs, n=20)[-1] < 0.001
+
+
+def test_an_answer_that_a_pattern_cannot_be_finished_on_ends_there_and_says_why() -> None:
+    guard = OutputGuard(replace(POLICY, patterns=Patterns([r"(x|xx)+$"]).on_texts_of(1)), PROMPT)
+    said = "Well, " + "x" * 60 + " and so on, for quite a while."
+    assert guard.feed(said[:40]) == guard.feed(said[:70]) == "Well, "
+    assert guard.hidden
+    verdict = guard.finish(said[:70])
+    assert verdict.hidden and verdict.text == "Well,"
+    assert UNFINISHED in [found.rule for found in verdict.findings]

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hashlib
+import threading
 import time
 
 import pytest
 
 from bot.moderation.normalise import Forms
-from bot.moderation.patterns import LONGEST_PATTERN, MOST_PATTERNS, Patterns
+from bot.moderation.patterns import LONGEST_PATTERN, MOST_PATTERNS, RESTS, UNFINISHED, Patterns, told
 
 
 def test_a_pattern_is_found_in_text_as_written_and_without_its_disguises() -> None:
@@ -16,18 +18,82 @@ def test_a_pattern_is_found_in_text_as_written_and_without_its_disguises() -> No
     assert [f.text for f in patterns.find(Forms("ЖЖ"))] == ["ЖЖ"]
 
 
-@pytest.mark.parametrize("pattern", [r"(a+)+$", r"(?:(?:a|aa)+)+$", r"(.*a){30}b"])
-def test_a_pattern_that_backtracks_for_ever_is_cut_off_and_rests(pattern: str) -> None:
+HOSTILE = [r"(a+)+$", r"(?:(?:a|aa)+)+$", r"(.*a){30}b"]
+ALICE, BOB, CAROL = 1, 2, 3
+
+
+def rules(patterns: Patterns, text: str) -> list[str]:
+    return [found.rule for found in patterns.find(Forms(text))]
+
+
+@pytest.mark.parametrize("pattern", HOSTILE)
+def test_a_pattern_that_cannot_be_finished_in_time_counts_as_found(pattern: str) -> None:
+    patterns = Patterns([pattern, "found"])
+    hostile = "a" * 1900 + "! found"
+    started = time.thread_time()
+    late, found = patterns.find(Forms(hostile))
+    assert (late.rule, late.text, late.detail) == (UNFINISHED, hostile, pattern)
+    assert (found.rule, found.text) == ("pattern", "found")
+    assert time.thread_time() - started < 0.5
+    (sentence,) = told([late, found])
+    assert pattern in sentence and "couldn't be finished" in sentence
+
+
+def test_a_match_behind_padding_is_found_and_no_member_alone_makes_a_pattern_rest() -> None:
+    patterns = Patterns([r"(x|xx)+$|evil\.ru"])
+    of_alice = patterns.on_texts_of(ALICE)
+    for length in (60, 1900):
+        for more in range(12):
+            assert rules(of_alice, "x" * (length + more) + " see evil.ru now") == [UNFINISHED]
+    assert rules(patterns.on_texts_of(BOB), "see evil.ru now") == ["pattern"]
+    assert patterns.resting == ()
+
+
+def test_a_pattern_rests_for_a_while_once_it_is_late_on_short_texts_of_several_members() -> None:
     now = 0.0
-    patterns = Patterns([pattern, "found"], clock=lambda: now)
-    hostile = Forms("a" * 1900 + "! found")
-    started = time.monotonic()
-    for _ in range(6):
-        assert [f.text for f in patterns.find(hostile)] == ["found"]
-    assert time.monotonic() - started < 1.0
-    assert patterns.resting == (pattern,)
+    patterns = Patterns([r"(a|aa)+$"], clock=lambda: now)
+    short = "a" * 60 + "!"
+    assert rules(patterns.on_texts_of(ALICE), short) == rules(patterns.on_texts_of(BOB), short) == [UNFINISHED]
+    assert rules(patterns, short) == [UNFINISHED], "what was said before is read again for many a question"
+    assert rules(patterns.on_texts_of(CAROL), short) == [UNFINISHED, RESTS]
+    assert rules(patterns.on_texts_of(ALICE), short) == []
+    assert patterns.resting == (r"(a|aa)+$",)
     now = 601.0
     assert patterns.resting == ()
+    assert rules(patterns.on_texts_of(ALICE), short) == [UNFINISHED]
+
+
+def test_a_pattern_that_is_late_on_long_texts_alone_rests_only_after_many_of_them() -> None:
+    now = 0.0
+    patterns = Patterns([r"(a|aa)+$"], clock=lambda: now)
+    long = "a" * 300 + "!"
+    for turn in range(3):
+        now = turn * 601.0  # too few within ten minutes
+        for member_id in (ALICE, BOB, CAROL) * 2:
+            assert rules(patterns.on_texts_of(member_id), long) == [UNFINISHED]
+    for member_id in (ALICE, BOB, CAROL):
+        assert RESTS not in rules(patterns.on_texts_of(member_id), long)
+    assert rules(patterns.on_texts_of(ALICE), long) == [UNFINISHED, RESTS]
+
+
+def test_a_busy_process_makes_no_pattern_late() -> None:
+    patterns = Patterns([r"\S+\.(?:ru|xyz)\b"])
+    text = Forms("x" * 900 + " hello")
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.is_set():
+            hashlib.sha256(bytes(1 << 20)).digest()
+
+    workers = [threading.Thread(target=work) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    try:
+        assert [patterns.find(text) for _ in range(20)] == [[]] * 20
+    finally:
+        done.set()
+        for worker in workers:
+            worker.join()
 
 
 @pytest.mark.parametrize(
