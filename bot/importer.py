@@ -221,7 +221,7 @@ class _Reading:
             comparisons=comparisons,
             lines=self.lines,
             pairs=self._pairs,
-            ignored_keys=tuple(sorted(self._ignored)),
+            ignored_keys=tuple(sorted(map(_printable, self._ignored))),
             left_out=tuple(left_out),
         )
 
@@ -326,6 +326,11 @@ def _time(fields: Mapping[str, Any]) -> float | None:
 
 def _iso(told: Any) -> float:
     return datetime.fromisoformat(told).timestamp()
+
+
+def _printable(key: str) -> str:
+    """Return what a terminal may show: no halves of characters, which UTF-8 can't hold, and no escape sequences."""
+    return "".join(character if character.isprintable() else "�" for character in key)
 
 
 def _sha256(text: str) -> str:

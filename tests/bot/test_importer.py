@@ -165,6 +165,11 @@ def test_unknown_keys_are_told(tmp_path: Path) -> None:
     assert read(write(tmp_path, GOOD | {"score": 3}, PAIR | {"id": 1})).ignored_keys == ("id", "score")
 
 
+def test_keys_that_a_terminal_can_not_show_are_told_without_harm(tmp_path: Path) -> None:
+    line = '{"prompt": "x", "completion": "y", "label": true, "\\ud800": 1, "\\u001b[2Jgone": 2}'
+    assert read(write(tmp_path, line)).ignored_keys == ("�", "�[2Jgone")
+
+
 # ---------------------------------------------------------------------- rankings
 
 
