@@ -35,7 +35,10 @@ _NEVER_LEARN = """
 """
 # And, of a message, whatever reads it from now on.
 _NEVER_LEARN_MESSAGE = """
-    INSERT OR IGNORE INTO never_learn_messages (message_id, marked_at) SELECT ?2, ?4 WHERE ?1 IS NULL AND ?2 IS NOT NULL
+    WITH RECURSIVE parts (id) AS (SELECT ?1 UNION SELECT reply_id FROM reply_messages WHERE message_id = ?2
+        UNION SELECT replies.id FROM replies JOIN parts ON continues_reply_id = parts.id)
+    INSERT OR IGNORE INTO never_learn_messages (message_id, marked_at)
+    SELECT message_id, ?4 FROM reply_messages WHERE reply_id IN parts UNION SELECT ?2, ?4 WHERE ?1 IS NULL AND ?2 > 0
 """
 # Who wrote the message, or asked for the reply, and opted out, or had their data deleted since.
 _FORGOTTEN = f"""

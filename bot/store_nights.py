@@ -37,8 +37,10 @@ def _may_teach(member: str) -> str:
     return _MAY_TEACH.format(member=member)
 
 
-# What moderators took out of learning: a reply, or a message that it read.
-_NEVER = """(replies.id IN (SELECT reply_id FROM never_learn) OR EXISTS (SELECT 1
+# What moderators took out of learning: a reply with what carries it on, or a message that it read.
+_NEVER = """(replies.id IN (WITH RECURSIVE never (id) AS (SELECT reply_id FROM never_learn UNION
+            SELECT later.id FROM replies AS later JOIN never ON later.continues_reply_id = never.id)
+            SELECT id FROM never) OR EXISTS (SELECT 1
             FROM json_each(prompt_message_ids) AS read JOIN never_learn_messages ON message_id = read.value))"""
 
 # The one question of what a night may learn from, and the policy's only gate: whose words are in a prompt (a server's

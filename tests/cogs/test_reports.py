@@ -13,12 +13,13 @@ import pytest
 from bot.case_ui import LOCKED, UNKNOWN_CASE
 from bot.cases import REPORTS_AN_HOUR
 from bot.privacy.journal import Request
-from bot.records import Decision
+from bot.records import Decision, Provenance
 from cogs.reports import MENU, THANKS, TOO_MANY
+from models.prompt import PROMPT_VERSION
 from tests.cogs.cases import a_case, card, decide, open_count, report
 from tests.cogs.commands import audit, embed_of, fields, words
 from tests.cogs.nights import choose_mod_room
-from tests.cogs.rating import a_reply, said
+from tests.cogs.rating import a_reply, press, said
 from tests.world import World, live_world
 
 
@@ -173,6 +174,30 @@ async def test_buttons_work_after_a_restart(world: World) -> None:
 async def test_never_learn_says_what_stays_learned(world: World) -> None:
     told = await decide(world, await a_case(world), "unlearn")
     assert "No night to come learns from this reply" in told and "What earlier nights learned" in told
+
+
+async def test_never_learn_binds_what_carries_the_reply_on_and_what_reads_it(world: World) -> None:
+    world.engine.says = "the SLUR sits here"
+    reply = await a_reply(world)
+    await press(world, world.alice, reply, "continue")
+    (carried_on,) = (await world.answered_in("general", 2))[1:]
+    await report(world, reply.id)
+    await decide(world, await card(world), "unlearn")
+    await press(world, world.alice, carried_on, "continue")
+    await world.answered_in("general", 3)
+    await world.ask(world.bob, "general", "what was that?", reply_to=reply)
+    answers = await world.answered_in("general", 4)
+    aside = world.guild.create_text_channel("aside")
+    await world.ask(world.bob, aside, "elsewhere")
+    answers += await world.answered_in("aside")
+    stored = [await world.reply_shown_by(answer) for answer in answers]
+    for each in stored:
+        await world.store.cast_vote(each.id, world.bob.id, "button", 1.0)
+    assert stored[0].generation is not None
+    found = await world.store.learnable(
+        list(Provenance), model_sha256=stored[0].generation.model_sha256, prompt_version=PROMPT_VERSION
+    )
+    assert [each.reply_id for each in found] == [stored[-1].id]
 
 
 async def test_lock_button_locks_and_leaves_the_case_open(world: World) -> None:
