@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 BUTTON, WORDS = "button", "words"  # Vote.source
 UNKNOWN_REPLY = "I no longer know this reply, so it can't be rated; rate a newer one."
 NO_REPLY = "This is no reply of mine that I know, so it can't be rated; choose one of my replies."
+OPTED_OUT = "You opted out, so I keep no rating of yours; /mydata optin ends that."
 RATE = "Rate or correct this reply"  # the message command, and the title of its form
 
 _FORM_SECONDS = 3600.0  # a form left open longer can't be sent any more
@@ -122,8 +123,16 @@ class DownButton(ui.DynamicItem[_Button], template=DOWN_TEMPLATE):
         await interaction.client.store.cast_vote(self.reply_id, interaction.user.id, BUTTON, -1.0)
 
 
+async def _is_heard(interaction: Interaction) -> bool:
+    """Return whether anything may be kept of a member; who opted out is told that nothing is."""
+    if interaction.user.id not in await interaction.client.store.opted_out():
+        return True
+    await tell(interaction, OPTED_OUT)
+    return False
+
+
 async def _may_vote(interaction: Interaction, reply_id: int, value: float) -> bool:
-    """Return whether a press is a new vote; otherwise take the old one back, or say that the reply is unknown."""
+    """Return whether a press is a new vote; otherwise take the old one back, or say why none can be given."""
     store: Store = interaction.client.store
     member_id = interaction.user.id
     reply = await store.reply(reply_id)
@@ -132,7 +141,7 @@ async def _may_vote(interaction: Interaction, reply_id: int, value: float) -> bo
         return False
     vote = _of_member(await store.votes(reply_id), member_id)
     if vote is None or vote.source != BUTTON or vote.value * value < 0:
-        return True
+        return await _is_heard(interaction)
     await store.retract_vote(reply_id, member_id, BUTTON)
     earlier = _of_member(await store.votes(reply_id), member_id)
     still = f"; your earlier {thumb(earlier.value)} counts again" if earlier else ""
@@ -185,7 +194,9 @@ class WhyForm(ui.Modal, title="What was wrong?"):
             await self.keep(interaction)
 
     async def vote(self, interaction: Interaction, value: float) -> bool:
-        """Count the vote and return whether it stands; where the reply was deleted meanwhile, say so."""
+        """Count the vote and return whether it stands; otherwise say why not: the reply was deleted meanwhile, say."""
+        if not await _is_heard(interaction):
+            return False
         stands: bool = await interaction.client.store.cast_vote(self.reply_id, interaction.user.id, BUTTON, value)
         if not stands:
             await tell(interaction, UNKNOWN_REPLY)
@@ -240,7 +251,7 @@ async def rate(interaction: Interaction, message: discord.Message) -> None:
     reply = await interaction.client.store.reply_of_message(message.id)
     if reply is None:
         await tell(interaction, NO_REPLY)
-    else:
+    elif await _is_heard(interaction):
         await interaction.response.send_modal(RateForm(reply.id))
 
 
@@ -270,6 +281,8 @@ class BetterButton(
         a, b = await store.reply(self.reply_a), await store.reply(self.reply_b)
         if a is None or b is None or not stands_below(interaction.message, b):
             await tell(interaction, UNKNOWN_REPLY)
+            return
+        if not await _is_heard(interaction):
             return
         await store.record_preference(self.reply_a, self.reply_b, interaction.user.id, self.preference)
         await tell(interaction, f"Noted: {_CHOSEN[self.preference]}. Press another button to change your mind.")
@@ -304,7 +317,7 @@ class WordsButton(
             # A question older than what the reply answers was asked about another reply, which had this id before.
             if reply is None or (interaction.message and interaction.message.id < reply.ask.asked_message_id):
                 await tell(interaction, UNKNOWN_REPLY)
-            else:
+            elif await _is_heard(interaction):
                 await interaction.client.store.cast_vote(self.reply_id, self.member_id, WORDS, value)
                 await tell(interaction, f"Counted as {thumb(value)}; thank you.")
         if interaction.message is not None:

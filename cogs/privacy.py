@@ -32,6 +32,7 @@ else:
 _COLOUR = discord.Colour.from_rgb(122, 92, 214)
 _LARGEST_FILE = 8 * 2**20  # bytes; every server takes that
 GIVEN = "Thank you: from now on your ratings may teach me, and your words where that is allowed. /privacy has the rest."
+OUT = "You opted out, so nothing of yours is kept that could teach me; /mydata optin first, then agree."
 STANDS = "You agreed already; /consent withdraw takes it back."
 PROMPT = (
     "Every night I learn from reactions to my replies. Yours count for that only if you agree, and you can take it "
@@ -74,8 +75,11 @@ class Privacy(commands.Cog):
         await self.give_consent(interaction)
 
     async def give_consent(self, interaction: discord.Interaction[Any]) -> None:
-        """Keep a member's consent, however it came."""
+        """Keep a member's consent, however it came; one of who opted out would stand for nothing."""
         await interaction.response.defer(ephemeral=True)
+        if interaction.user.id in await self.bot.store.opted_out():
+            await tell(interaction, OUT)
+            return
         given = await self._forget.give_consent(interaction.user.id)
         await tell(interaction, GIVEN if given else STANDS)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bot.errors import StoreBusy
-from bot.feedback_ui import UNKNOWN_REPLY
+from bot.feedback_ui import OPTED_OUT, UNKNOWN_REPLY
 from cogs.feedback import Feedback
 from tests.cogs.rating import a_reply, press, said, votes
 from tests.world import World
@@ -37,6 +37,16 @@ async def test_words_become_a_vote_in_one_click(world: World, words: str, label:
     pressed = await world.answered(await world.click(world.bob, question, label=label))
     assert await said(world, pressed) == f"Counted as {label[-1]}; thank you."
     assert await votes(world, reply) == {world.bob.id: ("words", vote)}
+    await world.eventually(lambda: not questions(world))
+
+
+async def test_words_of_who_opted_out_since_are_not_said_to_count(world: World) -> None:
+    reply = await a_reply(world)
+    question = await asked(world, world.bob, reply, "thanks!")
+    await world.store.opt_out(world.bob.id, True)
+    pressed = await world.answered(await world.click(world.bob, question, label="Count this as 👍"))
+    assert await said(world, pressed) == OPTED_OUT
+    assert await votes(world, reply) == {}
     await world.eventually(lambda: not questions(world))
 
 

@@ -126,6 +126,18 @@ async def test_withdrawal_and_opt_out_that_were_cut_short_go_on_when_asked_again
     assert forget.unlearned == [world.alice.id] * 4
 
 
+async def test_who_opted_out_is_told_to_opt_in_before_agreeing(world: World) -> None:
+    await world.slash(world.moderator, "general", "mod consent")
+    [question] = await world.eventually(lambda: [m for m in world.replies("general") if m.embeds])
+    await answer(world, "mydata optout")
+    assert "/mydata optin first" in (await answer(world, "consent give")).content
+    pressed = await world.answered(await world.click(world.alice, question, custom_id="encore:consent:give"))
+    assert "/mydata optin first" in await said(world, pressed)
+    assert not (await world.store.consent(world.alice.id)).given
+    await answer(world, "mydata optin")
+    assert "Thank you" in (await answer(world, "consent give")).content
+
+
 async def test_moderator_posts_the_question_and_its_buttons_work_after_a_restart(
     world: World, forget: FakeForget
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import discord
 
 from bot.errors import StoreBusy
-from bot.feedback_ui import NO_REPLY, RATE, UNKNOWN_REPLY
+from bot.feedback_ui import NO_REPLY, OPTED_OUT, RATE, UNKNOWN_REPLY
 from bot.records import Correction
 from tests.cogs.rating import a_reply, press, said, votes, votes_become
 from tests.world import World
@@ -72,6 +72,15 @@ async def test_form_of_a_reply_that_was_deleted_meanwhile_claims_no_vote(world: 
     assert await said(world, await world.submit_modal(world.bob, shown, {"comment": "dull"})) == UNKNOWN_REPLY
 
 
+async def test_form_sent_after_its_member_opted_out_claims_no_vote(world: World) -> None:
+    reply = await a_reply(world)
+    shown = await press(world, world.bob, reply, "down")
+    await world.eventually(lambda: votes(world, reply))
+    await world.store.opt_out(world.bob.id, True)
+    assert await said(world, await world.submit_modal(world.bob, shown, {"comment": "dull"})) == OPTED_OUT
+    assert (await world.store.counts(world.guild.id)).corrections == 0
+
+
 async def test_form_sent_after_its_vote_was_lost_counts_it(world: World, monkeypatch: Any) -> None:
     reply = await a_reply(world)
     with monkeypatch.context() as failing:
@@ -116,6 +125,14 @@ async def test_message_command_on_what_is_no_reply_says_so(world: World) -> None
     result = await world.answered(await world.context_menu(world.bob, RATE, chatter))
     assert result.modal is None
     assert await said(world, result) == NO_REPLY
+
+
+async def test_message_command_opens_no_form_for_who_opted_out(world: World) -> None:
+    reply = await a_reply(world)
+    await world.store.opt_out(world.bob.id, True)
+    result = await world.answered(await world.context_menu(world.bob, RATE, reply))
+    assert result.modal is None
+    assert await said(world, result) == OPTED_OUT
 
 
 async def test_message_command_goes_with_the_cog(world: World) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from bot import ui
 from bot.errors import StoreBusy
-from bot.feedback_ui import UNKNOWN_REPLY
+from bot.feedback_ui import OPTED_OUT, UNKNOWN_REPLY
 from bot.streaming import Controls
 from tests.cogs.rating import a_reply, press, said, votes, votes_become
 from tests.world import World
@@ -76,6 +76,24 @@ async def test_button_below_another_message_than_the_reply_it_names_says_so(worl
     assert await said(world, await press(world, world.bob, world.replies("stage")[-1], action)) == UNKNOWN_REPLY
     assert await world.store.votes(second.id) == []
     assert await world.store.preferences(first.id, second.id) == {}
+
+
+@pytest.mark.parametrize("thumb", ["up", "down"])
+async def test_thumb_of_who_opted_out_is_not_said_to_count(world: World, thumb: str) -> None:
+    reply = await a_reply(world)
+    await world.store.opt_out(world.bob.id, True)
+    pressed = await press(world, world.bob, reply, thumb)
+    assert pressed.modal is None
+    assert await said(world, pressed) == OPTED_OUT
+    assert await votes(world, reply) == {}
+
+
+async def test_who_opted_out_can_take_back_a_thumb_from_before(world: World) -> None:
+    reply = await a_reply(world)
+    await said(world, await press(world, world.bob, reply, "up"))
+    await world.store.opt_out(world.bob.id, True)
+    assert await said(world, await press(world, world.bob, reply, "up")) == "Your 👍 is taken back."
+    assert await votes(world, reply) == {}
 
 
 async def test_failure_is_told_in_one_sentence_with_a_reference(world: World, monkeypatch: Any) -> None:

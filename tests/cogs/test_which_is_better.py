@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bot import ui
+from bot.feedback_ui import OPTED_OUT
 from bot.records import Preference
 from bot.streaming import Controls
 from tests.cogs.rating import a_reply, said
@@ -48,3 +49,11 @@ async def test_preference_can_be_changed_and_is_each_members_own(world: World) -
         world.bob.id: Preference.NEITHER,
         world.alice.id: Preference.B,
     }
+
+
+async def test_preference_of_who_opted_out_is_not_said_to_be_noted(world: World) -> None:
+    a, b, question = await _pair(world)
+    await world.store.opt_out(world.bob.id, True)
+    result = await world.answered(await world.click(world.bob, question, custom_id=f"encore:better:{a}:{b}:a"))
+    assert await said(world, result) == OPTED_OUT
+    assert await world.store.preferences(a, b) == {}
