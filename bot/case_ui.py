@@ -52,8 +52,9 @@ _DONE = {
     Decision.DELETE: "It is deleted, and no night to come learns from it.",
     Decision.MUTE: "I don't answer this member here any more; /mod unmute ends that.",
     Decision.BAN: "This member's votes here count for nothing in the nights to come; /raters unban ends that.",
-    Decision.UNLEARN: "No night to come learns from this reply, nor from what carries it on or has read it. What earlier "
-    "nights learned from it stays until one of their successors is promoted; /training rollback takes it away at once.",
+    Decision.UNLEARN: "No night to come learns from this reply, nor from what carries it on or has read it. What "
+    "earlier nights learned from it stays until one of their successors is promoted; /training rollback takes it away "
+    "at once.",
 }
 _OF_MESSAGE = "No night to come learns from any reply that answers this message or reads it."
 _MEMBERS_MESSAGE = "This deletes the member's message that the case is about, for everyone. It can't be undone."

@@ -33,7 +33,7 @@ _NEVER_LEARN = """
         OR EXISTS (SELECT 1 FROM json_each(prompt_message_ids) WHERE value = ?2)
         OR id IN (SELECT reply_id FROM reply_messages WHERE message_id = ?2)))
 """
-# And, of a message, whatever reads it from now on.
+# And whatever reads the message from now on; or the reply, with what carries it on: their words are in its prompt.
 _NEVER_LEARN_MESSAGE = """
     WITH RECURSIVE parts (id) AS (SELECT ?1 UNION SELECT reply_id FROM reply_messages WHERE message_id = ?2
         UNION SELECT replies.id FROM replies JOIN parts ON continues_reply_id = parts.id)
@@ -163,7 +163,7 @@ class CaseQueries:
                     detail["reply_id"] = case.reply_id
                 elif case.message_id is not None:
                     detail["message_id"] = case.message_id
-                if decision is Decision.UNLEARN:
+                if decision in (Decision.UNLEARN, Decision.DELETE):
                     of_case = (case.reply_id, case.message_id, case.guild_id, self._clock())
                     await connection.execute_fetchall(_NEVER_LEARN, of_case)
                     await connection.execute_fetchall(_NEVER_LEARN_MESSAGE, of_case)

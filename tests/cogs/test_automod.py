@@ -106,7 +106,7 @@ async def test_members_message_is_deleted_where_i_may(world: World) -> None:
     assert told.startswith(f"I lack Manage Messages in <#{general}>") and "delete it by its link" in told
     assert await open_count(world) == 1 and asked.id in [message.id for message in world.messages("general")]
     await world.set_bot_permissions("general", manage_messages=True)
-    assert await delete_members(world, shown) == "It is deleted."
+    assert await delete_members(world, shown) == "It is deleted, and no night to come learns from it."
     assert asked.id not in [message.id for message in world.messages("general")]
     assert (await audit(world))[0][1:] == ("case delete", {"case": 1, "message_id": asked.id})
 
@@ -199,7 +199,7 @@ async def test_case_of_an_answer_that_was_hidden_is_the_replys(world: World) -> 
     assert embed.footer.text == f"Reply {stored.id}"
     assert await report(world, reply.id) == THANKS  # joins the open case
     assert await open_count(world) == 1
-    assert await decide(world, shown, "delete") == "It is deleted."
+    assert await decide(world, shown, "delete") == "It is deleted, and no night to come learns from it."
     assert reply not in world.messages("general")
     assert (await audit(world))[0][2]["reply_id"] == stored.id
 

@@ -147,7 +147,7 @@ async def test_decision_is_done_audited_and_shown_on_the_card(world: World, acti
     rater = await world.store.rater(world.guild.id, world.alice.id)
     assert (rater is not None and rater.banned) is (action == "ban")
     marked = await world.store._database.read("SELECT reply_id FROM never_learn")
-    assert marked == ([(stored.id,)] if action == "unlearn" else [])
+    assert marked == ([(stored.id,)] if action in ("unlearn", "delete") else [])
 
 
 async def test_second_press_says_what_was_decided(world: World) -> None:
