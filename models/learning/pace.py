@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 PACE = "pace.json"
 SHARE = 0.6  # of the time left is training's; reading the held-out replies and the fixed prompts takes the rest
-_BESIDE = 1.5  # what a token trained on costs together with the base's reading of it, z0 and anchors, in its own cost
+# What a token trained on costs together with the base's reading of it, z0 and anchors, in its own cost: measured on the
+# embedded model it was 1.6 for KTO and 1.1 for SFT.
+_BESIDE = 1.5
 _SAMPLE = 8  # sequences
 _LEAST_SECONDS = 1e-6  # a clock may stand still
 
@@ -66,13 +68,13 @@ def tokens_per_second(context: Context, sequences: Sequence[Tokens], rules: Trai
     row = [sample[place] for place in packs([(one,) for one in sample], tokens_per_batch=rules.tokens_per_batch)[0]]
     packed = pack(row)
     model = fresh_adapter(context.base, rank=rules.rank, alpha=rules.alpha, seed=0)
-    took = _LEAST_SECONDS
+    took = []
     try:
-        for _ in range(2):  # the first pass also reads the weights from the disk
+        for _ in range(2):  # the first pass reads the weights from the disk, and either may be disturbed
             context.tell(0, 0, "Trying how fast this machine trains.")
             before = context.seconds_left
             sums(model, packed).sum().backward()
-            took = max(before - context.seconds_left, _LEAST_SECONDS)
+            took.append(before - context.seconds_left)
     finally:
         model.unload()
-    return sum(len(one.ids) for one in row) / took
+    return sum(len(one.ids) for one in row) / max(min(took), _LEAST_SECONDS)
