@@ -33,6 +33,7 @@ _COLOUR = discord.Colour.from_rgb(122, 92, 214)
 _LARGEST_FILE = 8 * 2**20  # bytes; every server takes that
 GIVEN = "Thank you: from now on your ratings may teach me, and your words where that is allowed. /privacy has the rest."
 OUT = "You opted out, so nothing of yours is kept that could teach me; /mydata optin first, then agree."
+UNAGREED = " You teach me nothing until you agree anew: /consent give."
 STANDS = "You agreed already; /consent withdraw takes it back."
 PROMPT = (
     "Every night I learn from reactions to my replies. Yours count for that only if you agree, and you can take it "
@@ -151,8 +152,11 @@ class Privacy(commands.Cog):
     @mydata.command(description="Let me read and answer you again")
     async def optin(self, interaction: Interaction) -> None:
         await interaction.response.defer(ephemeral=True)
-        changed = await self._forget.opt_in(interaction.user.id)
-        await tell(interaction, "I read and answer you again." if changed else "You hadn't opted out.")
+        if not await self._forget.opt_in(interaction.user.id):
+            await tell(interaction, "You hadn't opted out.")
+            return
+        withdrawn = (await self.bot.store.consent(interaction.user.id)).withdrawn_at is not None
+        await tell(interaction, f"I read and answer you again.{UNAGREED * withdrawn}")
 
     async def _delete(self, interaction: discord.Interaction[Any]) -> str:
         """Delete what is held of who confirmed it, and answer with the receipt."""

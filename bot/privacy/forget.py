@@ -90,12 +90,15 @@ class Forget:
         return await self._unlearn({member_id})
 
     async def opt_out(self, member_id: int) -> Receipt:
-        """Have nothing of a member read, kept or learned, as `withdraw_consent` does."""
+        """Have nothing of a member read, kept or learned, as `withdraw_consent` does; their consent is over."""
         await self._choose(member_id, RequestKind.OPT_OUT)
+        await self._end_consent(member_id)
         return await self._unlearn({member_id})
 
     async def opt_in(self, member_id: int) -> bool:
         """Return False when the member hadn't opted out. Raises StoreError as `delete`."""
+        if member_id in await self._store.opted_out():
+            await self._end_consent(member_id)  # which a kill, or an earlier version, left at the opt-out
         return await self._choose(member_id, RequestKind.OPT_IN)
 
     async def delete(self, member_id: int) -> Receipt:
@@ -124,6 +127,10 @@ class Forget:
                 log.info("withdrawals: %d nights, %d adapters", len(receipt.nights), len(receipt.adapters))
                 receipts.append(receipt)
         return receipts
+
+    async def _end_consent(self, member_id: int) -> None:
+        if (await self._store.consent(member_id)).given:
+            await self._choose(member_id, RequestKind.WITHDRAW)
 
     async def _choose(self, member_id: int, kind: RequestKind) -> bool:
         async with self._rows:

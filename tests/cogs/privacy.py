@@ -39,6 +39,8 @@ class FakeForget:
 
     async def opt_out(self, member_id: int) -> Receipt:
         await self.store.opt_out(member_id, True)
+        if (await self.store.consent(member_id)).given:
+            await self.store.withdraw_consent(member_id)
         self.unlearned.append(member_id)
         return self.receipt
 

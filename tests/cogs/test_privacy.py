@@ -318,6 +318,16 @@ async def test_who_opted_out_is_neither_read_answered_nor_counted(world: World, 
     assert row.prompt is not None and world.bob.id not in row.prompt.member_ids
     assert "SECRET" not in world.model.tokenizer.decode(row.prompt.token_ids)
     assert "/mydata optin" in (await answer(world, "consent status", by=world.bob)).content
-    assert "answer you again" in (await answer(world, "mydata optin", by=world.bob)).content
+    assert (await answer(world, "mydata optin", by=world.bob)).content == "I read and answer you again."
     await world.ask(world.bob, "general", "back again")
     await world.answered_in("general", 3)
+
+
+async def test_who_comes_back_is_told_that_their_consent_is_over(world: World) -> None:
+    await answer(world, "consent give")
+    await answer(world, "mydata optout")
+    told = (await answer(world, "mydata optin")).content
+    assert told == "I read and answer you again. You teach me nothing until you agree anew: /consent give."
+    assert "took your consent back" in (await answer(world, "consent status")).content
+    assert "Thank you" in (await answer(world, "consent give")).content
+    assert (await world.store.consent(world.alice.id)).given

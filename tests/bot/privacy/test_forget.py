@@ -197,6 +197,24 @@ async def test_withdrawn_consent_unlearns_and_keeps_the_rows(h: House) -> None:
     assert [asked.kind for asked in Journal(h.folder / JOURNAL).read()] == [RequestKind.WITHDRAW]
 
 
+async def test_consent_from_before_an_opt_out_does_not_come_back_with_the_opt_in(h: House) -> None:
+    forget = forgetter(h)
+    await forget.give_consent(MEI)
+    await forget.opt_in(MEI)
+    assert (await h.store.consent(MEI)).given, "who hadn't opted out keeps it"
+    await forget.opt_out(MEI)
+    await forget.opt_in(MEI)
+    assert (await h.store.consent(MEI)).withdrawn_at == h.clock.now
+    assert await h.store.refusing() == {MEI}
+    await h.store.opt_out(LIN, True)  # as an earlier version left it, or a kill
+    await h.store.give_consent(LIN)
+    await forget.opt_in(LIN)
+    assert not (await h.store.consent(LIN)).given
+    await forget.give_consent(MEI)
+    assert await forget.finish_all() == []
+    assert (await h.store.consent(MEI)).given and await h.store.refusing() == {LIN}
+
+
 # ---------------------------------------------------------------------- kills and restores
 
 

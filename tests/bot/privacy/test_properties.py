@@ -124,11 +124,19 @@ class Policy(RuleBasedStateMachine):
     def opt_out(self, member: int) -> None:
         self.do(self.forget.opt_out(member))
         self.opted_out.add(member)
+        self._end_consent(member)
 
     @rule(member=members)
     def opt_in(self, member: int) -> None:
         self.do(self.forget.opt_in(member))
+        if member in self.opted_out:
+            self._end_consent(member)
         self.opted_out.discard(member)
+
+    def _end_consent(self, member: int) -> None:
+        if member in self.consenting:
+            self.consenting.discard(member)
+            self.refusing.add(member)
 
     @rule(member=members)
     def delete(self, member: int) -> None:
@@ -186,8 +194,8 @@ class Policy(RuleBasedStateMachine):
     @precondition(lambda self: self.replies)
     @rule(member=members, choose=st.sampled_from(["withdraw", "opt_out"]))
     def refuse_what_a_backup_brings_back(self, member: int, choose: str) -> None:
-        self.agree(member)
         self.opt_in(member)
+        self.agree(member)
         self.back_up()
         getattr(self, choose)(member)
         self.put_back()
