@@ -26,7 +26,6 @@ _HOUR_SECONDS = 3600.0
 _REPORTERS_KEPT = 10_000
 _QUOTED = 1000  # characters
 _REPORTS_SHOWN = 5
-_FROZE = "learning_frozen_by_lock"  # in the store's meta table: not by /training freeze, which a lock's end leaves
 _WHAT = {
     CaseSource.REPORT: "A reply was reported",
     CaseSource.AUTOMOD: "AutoMod acted on a message to me",
@@ -139,8 +138,7 @@ class Cases:
         before = await self._store.server_settings(guild_id)
         await self._store.change_server_settings(guild_id, actor_id, paused=True, locked=True)
         self._responder.silence(guild_id)
-        if await self._store.freeze_learning(True, actor_id):
-            await self._store.set_meta(_FROZE, "1")
+        await self._store.freeze_learning(True, actor_id, by_lock=True)
         return not before.locked
 
     async def unlock(self, guild_id: int, actor_id: int) -> bool:
@@ -148,9 +146,8 @@ class Cases:
         if not (await self._store.server_settings(guild_id)).locked:
             return False
         await self._store.change_server_settings(guild_id, actor_id, paused=False, locked=False)
-        if await self._store.meta(_FROZE) and not await self._store.locked_servers():
-            await self._store.freeze_learning(False, actor_id)
-            await self._store.set_meta(_FROZE, "")
+        if not await self._store.locked_servers():
+            await self._store.freeze_learning(False, actor_id, by_lock=True)
         return True
 
 

@@ -238,7 +238,10 @@ class Nightly:
         return await self._store.learning_frozen()
 
     async def freeze(self, actor_id: int) -> bool:
-        """Begin no more nights and promote nothing until `unfreeze`; return False when it was so already."""
+        """Begin no more nights and promote nothing until `unfreeze`; return False when a moderator had said so already.
+
+        It outlasts a lock, which froze learning before.
+        """
         return await self._store.freeze_learning(True, actor_id)
 
     async def unfreeze(self, actor_id: int) -> bool:

@@ -18,7 +18,7 @@ _NIGHT_COLUMNS = (
     "id, cause, state, started_at, finished_at, actor_id, attempts, outcome, adapter, more_ratings_needed,"
     " sentences, warnings, figures"
 )
-_FROZEN = "learning_frozen"  # its name in the meta table
+_FROZEN, _BY_LOCK = "learning_frozen", "lock"  # its name in the meta table, and its value unless that is who froze it
 # What parts the old ratings from the new ones.
 _DATED = (
     ("replies", "created_at"),
@@ -217,14 +217,22 @@ class NightQueries:
     async def learning_frozen(self) -> bool:
         return bool(await self._database.read("SELECT 1 FROM meta WHERE key = ?", (_FROZEN,)))
 
-    async def freeze_learning(self, frozen: bool, actor_id: int) -> bool:
-        """Freeze learning or end that, with an entry in the audit; return False when it was so already."""
+    async def freeze_learning(self, frozen: bool, actor_id: int, *, by_lock: bool = False) -> bool:
+        """Freeze learning or end that, with an entry in the audit; return False when it was so already.
+
+        A lock's end ends no moderator's freeze, also one that came during the lock.
+        """
         async with self._database.transaction() as connection:
             if frozen:
-                sql = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING key"
-                changed = await connection.execute_fetchall(sql, (_FROZEN, str(actor_id)))
+                sql = (
+                    "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2"
+                    " WHERE value = ?3 AND ?2 <> ?3 RETURNING key"
+                )
+                values = (_FROZEN, _BY_LOCK if by_lock else str(actor_id), _BY_LOCK)
             else:
-                changed = await connection.execute_fetchall("DELETE FROM meta WHERE key = ? RETURNING key", (_FROZEN,))
+                sql = "DELETE FROM meta WHERE key = ?1 AND (NOT ?2 OR value = ?3) RETURNING key"
+                values = (_FROZEN, by_lock, _BY_LOCK)
+            changed = await connection.execute_fetchall(sql, values)
             if changed := list(changed):
                 action = "learning freeze" if frozen else "learning unfreeze"
                 await connection.execute_fetchall(

@@ -52,6 +52,15 @@ async def test_freeze_that_was_there_before_stays_after_unlock(world: World) -> 
     assert await world.store.learning_frozen()
 
 
+async def test_freeze_that_comes_during_a_lock_stays_after_unlock(world: World) -> None:
+    await run(world, "lock")
+    assert await world.store.freeze_learning(True, world.moderator.id), "as /training freeze does"
+    assert not await world.store.freeze_learning(True, world.moderator.id)
+    await run(world, "lock")
+    assert "Learning stays frozen; /training unfreeze ends that" in await told(world, "unlock")
+    assert await world.store.learning_frozen()
+
+
 async def test_learning_waits_for_the_last_server_to_unlock(world: World) -> None:
     await run(world, "lock")
     await world.bot.cases.lock(world.guild.id + 1, 1)
