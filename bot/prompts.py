@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from bot import text
@@ -55,6 +56,12 @@ class Prompts:
         own = None if ask.provenance is Provenance.OPERATOR else server.system_prompt
         return own or self._system_prompt
 
+    def earlier_system(self, previous: Reply, system: str) -> str:
+        """Return the system prompt that `previous` was made with, among what stands around it, if it isn't `system`."""
+        if previous.prompt is None or previous.prompt.system_sha256 == sha256(system.encode()).hexdigest():
+            return ""
+        return self._model.prompts.system_text(previous.prompt.token_ids, previous.prompt.system_sha256)
+
     async def of_talk(self, ask: Ask, history: Sequence[Message], server: ServerSettings) -> Composed:
         """Compose the answer to the last message of `history`. Raises PromptTooLong, StoreError."""
         told = await self._with_completions(history)
@@ -65,7 +72,7 @@ class Prompts:
             if problem := self.problem(server):
                 raise PromptTooLong(f"{problem}; a moderator has to shorten it.") from None
             raise
-        return replace(composed, prompt=await self._with_members(composed.prompt))
+        return replace(composed, prompt=await inheriting(self._store, composed.prompt))
 
     async def carried_on(self, previous: Reply, server: ServerSettings) -> Composed:
         """Go on from the exact tokens at which `previous` ended. Raises PromptTooLong, StoreError."""
@@ -83,11 +90,6 @@ class Prompts:
             raise PromptTooLong("This reply never started, so there is no other version of it to make.")
         return Composed(previous.prompt, await self._labels_of(previous, server))
 
-    async def _with_members(self, prompt: PromptRecord) -> PromptRecord:
-        """Name everybody whose words a prompt may hold: who wrote its messages, and whom its own answers had read."""
-        behind = await self._store.members_behind_messages(prompt.message_ids)
-        return replace(prompt, member_ids=tuple(dict.fromkeys([*prompt.member_ids, *sorted(behind)])))
-
     async def _labels_of(self, reply: Reply, server: ServerSettings) -> tuple[str, ...]:
         """Return the labels of the members in a reply's prompt: a line of the character's own words has none."""
         if reply.prompt is None or reply.ask.guild_id is None:
@@ -103,3 +105,10 @@ class Prompts:
     async def _with_completions(self, history: Sequence[Message]) -> list[Message]:
         own = [message.id for message in history if message.is_self]
         return with_completions(history, await self._store.completions_of_messages(own) if own else {})
+
+
+async def inheriting(store: Store, prompt: PromptRecord) -> PromptRecord:
+    """Name everybody whose words a prompt may hold: who wrote its messages, and whom its own answers had read."""
+    behind = await store.members_behind_messages(prompt.message_ids)
+    inherited = tuple(sorted(behind.difference(prompt.member_ids)))
+    return replace(prompt, member_ids=(*prompt.member_ids, *inherited), inherited_ids=inherited)

@@ -98,10 +98,11 @@ class PromptRecord:
     prompt_version: int
     message_ids: tuple[int, ...]  # messages whose text is in the prompt, oldest first
     # Members whose text is in the prompt, by their first words in it, then those whose text may be in it through what
-    # the character said.
+    # the character said; once the reply has ended, as `bot.privacy.passed_on` settles it.
     member_ids: tuple[int, ...]
     dropped_messages: int  # left out because the context was full
     system_sha256: str
+    inherited_ids: tuple[int, ...] = ()  # of those, who is in it through what the character said alone
 
 
 @dataclass(frozen=True, slots=True)

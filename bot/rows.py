@@ -28,7 +28,8 @@ from models.types import Sampling
 REPLY_COLUMNS = """
     replies.id, asked_message_id, channel_id, guild_id, member_id, provenance, variant, continues_reply_id,
     state, created_at,
-    prompt_token_ids, prompt_version, prompt_message_ids, prompt_member_ids, dropped_messages, system_sha256,
+    prompt_token_ids, prompt_version, prompt_message_ids, prompt_member_ids, inherited_member_ids, dropped_messages,
+    system_sha256,
     model, model_sha256, adapter, sampling, seed,
     completion, completion_token_ids, finish_reason, cached_tokens, queue_milliseconds, first_token_milliseconds,
     total_milliseconds,
@@ -89,11 +90,11 @@ def reply(row: Sequence[Any]) -> Reply:
         ask=ask(row[1:8]),
         state=ReplyState(row[8]),
         created_at=row[9],
-        prompt=_prompt(row[10:16]),
-        generation=_generation(row[16:21]),
-        outcome=_outcome(ReplyState(row[8]), row[21:28]),
-        message_ids=tuple(json.loads(row[28])),
-        placement=placement(json.loads(row[29])) if row[29] else None,
+        prompt=_prompt(row[10:17]),
+        generation=_generation(row[17:22]),
+        outcome=_outcome(ReplyState(row[8]), row[22:29]),
+        message_ids=tuple(json.loads(row[29])),
+        placement=placement(json.loads(row[30])) if row[30] else None,
     )
 
 
@@ -109,19 +110,20 @@ def placement_values(placement: Placement) -> tuple[Any, ...]:
 
 
 def prompt_values(prompt: PromptRecord) -> tuple[Any, ...]:
-    """Give prompt_token_ids, prompt_version, prompt_message_ids, prompt_member_ids, dropped_messages, system_sha256."""
+    """Give the columns of a prompt, in the order of REPLY_COLUMNS."""
     return (
         pack_tokens(prompt.token_ids),
         prompt.prompt_version,
         json.dumps(prompt.message_ids),
         json.dumps(prompt.member_ids),
+        json.dumps(prompt.inherited_ids),
         prompt.dropped_messages,
         prompt.system_sha256,
     )
 
 
 def _prompt(row: Sequence[Any]) -> PromptRecord | None:
-    token_ids, version, message_ids, member_ids, dropped, system_sha256 = row
+    token_ids, version, message_ids, member_ids, inherited_ids, dropped, system_sha256 = row
     if token_ids is None:
         return None
     return PromptRecord(
@@ -131,6 +133,7 @@ def _prompt(row: Sequence[Any]) -> PromptRecord | None:
         member_ids=tuple(json.loads(member_ids)),
         dropped_messages=dropped,
         system_sha256=system_sha256,
+        inherited_ids=tuple(json.loads(inherited_ids)),
     )
 
 

@@ -28,6 +28,7 @@ from bot.store_ratings import RatingQueries
 from bot.store_retractions import RetractionQueries
 from bot.store_room import RoomQueries
 from bot.store_servers import ServerQueries
+from bot.store_words import WordQueries
 
 __all__ = ["Store", "restore"]
 
@@ -45,6 +46,7 @@ class Store(
     CaseQueries,
     LimitQueries,
     RaterQueries,
+    WordQueries,
 ):
     """The queries, each a method; writes hold the one write lock, reads see committed data alone."""
 
@@ -59,6 +61,7 @@ class Store(
         CaseQueries.__init__(self, database, clock)
         LimitQueries.__init__(self, database, clock)
         RaterQueries.__init__(self, database, clock)
+        WordQueries.__init__(self, database)
 
     @classmethod
     async def open(
@@ -117,7 +120,7 @@ class Store(
         async with self._database.transaction() as connection:
             kept = await connection.execute_fetchall(
                 "UPDATE replies SET prompt_token_ids = ?, prompt_version = ?, prompt_message_ids = ?,"
-                " prompt_member_ids = ?, dropped_messages = ?, system_sha256 = ?,"
+                " prompt_member_ids = ?, inherited_member_ids = ?, dropped_messages = ?, system_sha256 = ?,"
                 " model = ?, model_sha256 = ?, adapter = ?, sampling = ?, seed = ?, started_at = ?"
                 " WHERE id = ? AND NOT EXISTS (SELECT 1 FROM json_each(?) AS said"
                 " WHERE said.value IN (SELECT member_id FROM optouts)"
@@ -161,18 +164,24 @@ class Store(
         """Keep what was generated; return False when the reply had already ended (its end then stays as it is).
 
         With state STREAMING the completion is kept, and the reply is still unfinished. Where a deletion took the prompt
-        meanwhile, no text is kept: it may repeat the member's words.
+        meanwhile, no text is kept: it may repeat the member's words. At its end it is settled whom the reply passes on.
         """
         finished_at = None if outcome.state in _UNFINISHED else self._clock()
-        changed = await self._database.write(
-            "UPDATE replies SET state = ?1, completion = CASE WHEN erased THEN NULL ELSE ?2 END,"
-            " completion_token_ids = CASE WHEN erased THEN NULL ELSE ?3 END, finish_reason = ?4, cached_tokens = ?5,"
-            " queue_milliseconds = ?6, first_token_milliseconds = ?7, total_milliseconds = ?8, finished_at = ?9"
-            f" FROM (SELECT {rows.SCRUBBED} AS erased FROM replies WHERE id = ?10)"
-            " WHERE id = ?10 AND finished_at IS NULL RETURNING id",
-            (*rows.outcome_values(outcome), finished_at, reply_id),
-        )
-        return bool(changed)
+        async with self._database.transaction() as connection:
+            changed = await connection.execute_fetchall(
+                "UPDATE replies SET state = ?1, completion = CASE WHEN erased THEN NULL ELSE ?2 END,"
+                " completion_token_ids = CASE WHEN erased THEN NULL ELSE ?3 END, finish_reason = ?4,"
+                " cached_tokens = ?5, queue_milliseconds = ?6, first_token_milliseconds = ?7,"
+                " total_milliseconds = ?8, finished_at = ?9 FROM (SELECT started_at IS NOT NULL"
+                " AND prompt_token_ids IS NULL AS erased FROM replies WHERE id = ?10)"
+                " WHERE id = ?10 AND finished_at IS NULL RETURNING id",
+                (*rows.outcome_values(outcome), finished_at, reply_id),
+            )
+            if not list(changed):
+                return False
+            if finished_at is not None:
+                await self._settle_members(connection, reply_id)
+        return True
 
     async def reply(self, reply_id: int) -> Reply | None:
         found = await self._database.read(f"SELECT {rows.REPLY_COLUMNS} FROM replies WHERE id = ?", (reply_id,))
@@ -200,16 +209,6 @@ class Store(
             (json.dumps(list(message_ids)),),
         )
         return dict(found)
-
-    async def members_behind_messages(self, message_ids: Iterable[int]) -> set[int]:
-        """Return whose words the replies had read that these messages show parts of."""
-        found = await self._database.read(
-            "SELECT DISTINCT said.value FROM json_each(?) AS asked"
-            " CROSS JOIN reply_messages ON message_id = asked.value JOIN replies ON replies.id = reply_id,"
-            " json_each(prompt_member_ids) AS said",
-            (json.dumps(list(message_ids)),),
-        )
-        return {int(row[0]) for row in found}
 
     async def deleted_at(self, member_ids: Iterable[int]) -> dict[int, float]:
         """Return when members last had their data deleted; who never did isn't in it."""

@@ -56,10 +56,16 @@ _NAMED_EXPORTED = {
     ("server_prompts", "member_id"): ("system_prompts_you_wrote", ("sha256",)),
 }
 # Others' words and names; a member's own words in prompts are `bot.privacy.own_words`' to find.
-_NOT_EXPORTED = frozenset({"prompt_token_ids", "completion_token_ids", "prompt_member_ids", "decided_by"})
+_NOT_EXPORTED = frozenset(
+    {"prompt_token_ids", "completion_token_ids", "prompt_member_ids", "inherited_member_ids", "decided_by"}
+)
 _TEXTS = (("nights", "sentences"), ("nights", "warnings"), ("nights", "figures"), ("audit", "detail"))
 _SHORTEST_SNOWFLAKE = 10**15  # a smaller number may stand in a text for anything
 _IN_PROMPT = "EXISTS (SELECT 1 FROM json_each(prompt_member_ids) WHERE value = ?1)"
+
+
+def _without(members: str) -> str:
+    return f"(SELECT json_group_array(value) FROM json_each({members}) WHERE value <> ?1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +277,8 @@ class PrivacyQueries:
         )
         gone["prompts"] = await count(
             "UPDATE replies SET prompt_token_ids = NULL, prompt_message_ids = '[]', completion = NULL,"
-            " completion_token_ids = NULL, prompt_member_ids = (SELECT json_group_array(value)"
-            f" FROM json_each(prompt_member_ids) WHERE value <> ?1) WHERE {_IN_PROMPT}"
+            f" completion_token_ids = NULL, prompt_member_ids = {_without('prompt_member_ids')},"
+            f" inherited_member_ids = {_without('inherited_member_ids')} WHERE {_IN_PROMPT}"
         )
         for (table, column), nobody in NAMED.items():
             await count(f"UPDATE OR REPLACE {table} SET {column} = {nobody} WHERE {column} = ?")

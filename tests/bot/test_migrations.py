@@ -78,6 +78,21 @@ async def test_version_1_with_data_becomes_the_newest_and_keeps_it(tmp_path: Pat
         assert version_of(connection) == migrations()[-1].version
 
 
+async def test_members_of_replies_from_before_version_10_are_all_passed_on(tmp_path: Path) -> None:
+    path = tmp_path / "encore.sqlite3"
+    with contextlib.closing(create(path, 9)) as connection:
+        connection.executescript("""
+            INSERT INTO replies (asked_message_id, variant, channel_id, guild_id, member_id, provenance, state,
+                created_at, prompt_token_ids, prompt_version, prompt_message_ids, prompt_member_ids, dropped_messages,
+                system_sha256)
+                VALUES (1, 0, 70, 7, 3, 'discord', 'done', 100.0, x'01000000', 1, '[1]', '[3, 4]', 0, '');
+        """)
+    async with opened(tmp_path) as store:
+        reply = await store.reply(1)
+        assert reply is not None and reply.prompt is not None
+        assert (reply.prompt.member_ids, reply.prompt.inherited_ids) == ((3, 4), ())
+
+
 def test_every_version_leads_to_the_same_schema(tmp_path: Path) -> None:
     newest = migrations()[-1].version
     with contextlib.closing(create(tmp_path / "blank", newest)) as connection:

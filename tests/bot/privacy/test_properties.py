@@ -4,8 +4,8 @@ a training file, and no adapter that learned from it is there to be served."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from bot import rows
 from bot.backups import restore
 from bot.learning_records import Cause
 from bot.night_job import JobEnd
@@ -25,11 +26,16 @@ from models.learning.snapshot import read_snapshot
 from tests.bot import fake_night
 from tests.bot.learning import ended_reply, vote
 from tests.bot.nights import House, house
-from tests.bot.stores import PROMPT, folder_in_memory
+from tests.bot.privacy.channel import Channel
+from tests.bot.stores import Clock, folder_in_memory
 
 MEMBERS, BOT = [301, 302, 303], 999
 members = st.sampled_from(MEMBERS)
 provenances = st.sampled_from([Provenance.DISCORD, Provenance.OPERATOR, Provenance.DEMO])
+# Who asks, how many messages before theirs the answer reads, and of how many it repeats a run of words; and talk in
+# which the first one's words go from answer to answer while nobody reads their message any more.
+exchanges = st.lists(st.tuples(members, st.integers(1, 3), st.integers(0, 3)), min_size=1, max_size=4)
+hearsay = st.permutations(MEMBERS).map(lambda order: [(member, 1, 1) for member in order])
 
 
 async def run_job(command: Any, folder: Path, **options: Any) -> JobEnd:
@@ -56,6 +62,9 @@ class Policy(RuleBasedStateMachine):
         self.deleted_votes: set[tuple[int, int]] = set()
         self.replies: dict[int, tuple[Provenance, int]] = {}
         self.votes: set[tuple[int, int]] = set()
+        self.clock = Clock()
+        self.channel = Channel()
+        self.deleted_at: dict[int, float] = {}
         self.backup: dict[str, Any] | None = None
 
     def do(self, work: Any) -> Any:
@@ -64,7 +73,7 @@ class Policy(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.opened = AsyncExitStack()
-        self.h = self.do(self.opened.enter_async_context(house(self.folder)))
+        self.h = self.do(self.opened.enter_async_context(house(self.folder, clock=self.clock)))
         object.__setattr__(self.h.work._settings, "discord_training_permission", "granted")
         self.do(self.forget.finish_all())
 
@@ -82,20 +91,27 @@ class Policy(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------ what happens
 
-    @rule(author=members, provenance=provenances, raters=st.sets(members, min_size=1))
-    def talk(self, author: int, provenance: Provenance, raters: set[int]) -> None:
-        self.h.clock.now += 1
-        author = BOT if provenance is Provenance.OPERATOR else author
-        if author in self.opted_out:  # it is answered nothing
-            return
-        prompt = replace(PROMPT, member_ids=(author,))
-        reply = self.do(ended_reply(self.h.store, provenance=provenance, author_id=author, prompt=prompt))
-        self.replies[reply] = (provenance, author)
-        self.deleted_replies.discard(reply)  # after a restore an id may be given out again
-        self.deleted_votes = {pair for pair in self.deleted_votes if pair[0] != reply}
-        for rater in raters - self.opted_out:
-            self.do(vote(self.h.store, reply, rater))
-            self.votes.add((reply, rater))
+    @rule(talk=exchanges | hearsay, provenance=provenances, raters=st.sets(members, min_size=1))
+    def talk(self, talk: list[tuple[int, int, int]], provenance: Provenance, raters: set[int]) -> None:
+        for author, window, repeats in talk:
+            self.h.clock.now += 1
+            if provenance is Provenance.OPERATOR:
+                author = BOT
+                reply = self.do(ended_reply(self.h.store, provenance=provenance, author_id=author))
+            elif author in self.opted_out:  # it is answered nothing
+                continue
+            else:
+                exchange = self.channel.exchange(
+                    self.h.store, author, at=self.h.clock.now, provenance=provenance, window=window, repeats=repeats,
+                    unread=self.opted_out, deleted_at=self.deleted_at,
+                )  # fmt: skip
+                reply = self.do(exchange)
+            self.replies[reply] = (provenance, author)
+            self.deleted_replies.discard(reply)  # after a restore an id may be given out again
+            self.deleted_votes = {pair for pair in self.deleted_votes if pair[0] != reply}
+            for rater in raters - self.opted_out:
+                self.do(vote(self.h.store, reply, rater))
+                self.votes.add((reply, rater))
 
     @precondition(lambda self: self.replies)
     @rule(number=st.integers(0, 9), rater=members)
@@ -142,6 +158,7 @@ class Policy(RuleBasedStateMachine):
     def delete(self, member: int) -> None:
         self.h.clock.now += 1
         self.do(self.forget.delete(member))
+        self.deleted_at[member] = self.h.clock.now
         self.consenting.discard(member)
         self.refusing.discard(member)
         self._forget(member)
@@ -214,6 +231,21 @@ class Policy(RuleBasedStateMachine):
             assert self.do(self.h.store.refusing()) == self.refusing | self.opted_out
             assert {member for member in MEMBERS if self.do(self.h.store.consent(member)).given} == self.consenting
 
+    def _kept_words(self, tokens: Iterable[int]) -> set[int]:
+        """Return whose words these are, of which none is older than its sayer's deletion."""
+        said_at = self.channel.authors(tokens)
+        assert not {member for member, at in said_at.items() if at < self.deleted_at.get(member, 0.0)}
+        return set(said_at)
+
+    @invariant()
+    def deleted_words_are_nowhere(self) -> None:
+        if not hasattr(self, "h"):
+            return
+        sql = "SELECT prompt_token_ids, completion_token_ids, completion FROM replies"
+        for prompt, completed, completion in self.do(self.h.store._database.read(sql)):
+            self._kept_words(rows.unpack_tokens((prompt or b"") + (completed or b"")))
+            self._kept_words(int(word) for word in (completion or "").split() if word.isdigit())
+
     @invariant()
     def nothing_learned_that_may_not_be(self) -> None:
         if not hasattr(self, "h"):
@@ -228,6 +260,11 @@ class Policy(RuleBasedStateMachine):
             whose = members_of(nights / name)
             refusing = self.refusing | self.opted_out
             assert whose is not None and not whose & refusing, (name, "holds data of who refused")
+            for reply in snapshot.replies:
+                said = self._kept_words([*reply.prompt_token_ids, *reply.completion_token_ids])
+                assert said <= whose, (name, "doesn't say whose words it holds")
+                agreed = said if reply.provenance == Provenance.DEMO else self.consenting
+                assert said <= agreed, (name, "holds words, repeated or read, that nobody agreed to")
             for reply, rater in votes & self.votes:
                 provenance, author = self.replies[reply]
                 if provenance is not Provenance.DEMO:
