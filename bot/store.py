@@ -172,8 +172,8 @@ class Store(
                 "UPDATE replies SET state = ?1, completion = CASE WHEN erased THEN NULL ELSE ?2 END,"
                 " completion_token_ids = CASE WHEN erased THEN NULL ELSE ?3 END, finish_reason = ?4,"
                 " cached_tokens = ?5, queue_milliseconds = ?6, first_token_milliseconds = ?7,"
-                " total_milliseconds = ?8, finished_at = ?9 FROM (SELECT started_at IS NOT NULL"
-                " AND prompt_token_ids IS NULL AS erased FROM replies WHERE id = ?10)"
+                " total_milliseconds = ?8, finished_at = ?9"
+                f" FROM (SELECT {rows.SCRUBBED} AS erased FROM replies WHERE id = ?10)"
                 " WHERE id = ?10 AND finished_at IS NULL RETURNING id",
                 (*rows.outcome_values(outcome), finished_at, reply_id),
             )
