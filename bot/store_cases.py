@@ -227,8 +227,8 @@ class CaseQueries:
             self._mutes = None
 
     async def unmute(self, guild_id: int, subject_id: int, actor_id: int, scope: Scope = Scope.MEMBER) -> bool:
-        """Return False when the member or role wasn't muted."""
-        was = await self.is_muted(guild_id, subject_id)
+        """Return False when the member or role wasn't muted by moderators; whom the operator bans stays so."""
+        was = self._clock() < (await self._muted()).get((guild_id, subject_id), -math.inf)
         table, column = _MUTES[scope]
         try:
             async with self._database.transaction() as connection:

@@ -142,7 +142,18 @@ class Moderation(commands.Cog):
         assert interaction.guild_id is not None
         scope = Scope.ROLE if isinstance(whom, discord.Role) else Scope.MEMBER
         was = await self.bot.store.unmute(interaction.guild_id, whom.id, interaction.user.id, scope)
-        await tell(interaction, f"I answer {whom.mention} again." if was else f"{whom.mention} isn't muted here.")
+        if not isinstance(whom, discord.Role) and (why := await self._why_muted(interaction.guild_id, whom)):
+            await tell(interaction, f"I still don't answer {whom.mention}: {why}.")
+        else:
+            await tell(interaction, f"I answer {whom.mention} again." if was else f"{whom.mention} isn't muted here.")
+
+    async def _why_muted(self, guild_id: int, member: discord.User | discord.Member) -> str | None:
+        """Say why a member whom moderators don't mute isn't answered."""
+        if await self.bot.store.is_muted(guild_id, member.id):
+            return "whoever runs me bans them everywhere, which only they can end"
+        if await self.bot.store.is_muted(guild_id, member.id, role_ids(member)):
+            return "they have a muted role, which /mod muted names"
+        return None
 
     @mod.command(description="Show which members and roles I don't answer here")
     async def muted(self, interaction: Interaction) -> None:

@@ -134,6 +134,15 @@ async def test_mute_ends_by_itself_or_by_a_moderator(store: Store, clock: Clock)
     assert [action for _, action, _ in await actions(store)] == ["mod unmute", "mod mute", "mod mute"]
 
 
+async def test_unmute_ends_no_ban_of_the_operators_and_claims_none(store: Store) -> None:
+    store.ban(frozenset({BOB}))
+    assert not await store.unmute(GUILD, BOB, MODERATOR)
+    assert await actions(store) == []
+    await store.mute(GUILD, BOB, MODERATOR, None)
+    assert await store.unmute(GUILD, BOB, MODERATOR)
+    assert await store.is_muted(GUILD, BOB)
+
+
 async def test_ban_from_voting_is_audited_once(store: Store) -> None:
     await store.note_rater(GUILD, BOB, trusted=True)
     assert not await store.ban_rater(GUILD, BOB, MODERATOR, banned=False)

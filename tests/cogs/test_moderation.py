@@ -155,6 +155,19 @@ async def test_muted_member_is_not_answered_until_unmuted(world: World) -> None:
     assert [action for _, action, _ in await audit(world)] == ["mod unmute", "mod mute"]
 
 
+async def test_unmute_says_who_stays_unanswered_and_why(world: World) -> None:
+    world.store.ban(frozenset({world.alice.id}))
+    for _ in range(2):
+        assert "whoever runs me bans them everywhere" in await told(world, "mod unmute", whom=world.alice)
+        await run(world, "mod mute", whom=world.alice)
+    world.store.ban(frozenset())
+    assert await told(world, "mod unmute", whom=world.alice) == f"I answer <@{world.alice.id}> again."
+    role = with_role(world, world.bob)
+    await run(world, "mod mute", whom=role)
+    assert "they have a muted role" in await told(world, "mod unmute", whom=world.bob)
+    assert await told(world, "mod unmute", whom=role) == f"I answer <@&{role.id}> again."
+
+
 async def test_mute_lasts_as_long_as_it_was_given(world: World) -> None:
     assert "for an hour" in await told(world, "mod mute", whom=world.alice, minutes=60)
     assert "for 61 minutes" in await told(world, "mod mute", whom=world.alice, minutes=61)
