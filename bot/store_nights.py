@@ -222,17 +222,16 @@ class NightQueries:
 
         A lock's end ends no moderator's freeze, also one that came during the lock.
         """
+        who = _BY_LOCK if by_lock else str(actor_id)
         async with self._database.transaction() as connection:
             if frozen:
                 sql = (
                     "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = ?2"
                     " WHERE value = ?3 AND ?2 <> ?3 RETURNING key"
                 )
-                values = (_FROZEN, _BY_LOCK if by_lock else str(actor_id), _BY_LOCK)
             else:
-                sql = "DELETE FROM meta WHERE key = ?1 AND (NOT ?2 OR value = ?3) RETURNING key"
-                values = (_FROZEN, by_lock, _BY_LOCK)
-            changed = await connection.execute_fetchall(sql, values)
+                sql = "DELETE FROM meta WHERE key = ?1 AND (?2 <> ?3 OR value = ?3) RETURNING key"
+            changed = await connection.execute_fetchall(sql, (_FROZEN, who, _BY_LOCK))
             if changed := list(changed):
                 action = "learning freeze" if frozen else "learning unfreeze"
                 await connection.execute_fetchall(
