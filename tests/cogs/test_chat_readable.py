@@ -13,6 +13,7 @@ from bot import member_roles
 from bot.moderation.limits import Scope
 from bot.records import Provenance, Reply
 from bot.screening import MOST_CLASSIFIED, Screening
+from bot.settings import Settings
 from cogs.chat import Chat
 from models.prompt import PROMPT_VERSION
 from tests.bot.test_screening import HATEFUL, Embedded
@@ -304,6 +305,28 @@ async def test_answer_that_repeats_a_member_teaches_only_with_their_consent(tmp_
         assert not await learnable(world, reply)
         await world.store.give_consent(world.bob.id)
         assert await learnable(world, reply)
+
+
+@pytest.mark.parametrize(
+    ("says", "teaches"),
+    [("Fine, and you?", True), ("So you said that you live in the old mill.", False)],
+    ids=["forgets", "repeats"],
+)
+async def test_who_asked_once_and_never_agreed_is_asked_for_no_longer_than_they_are_read_or_repeated(
+    tmp_path: Path, says: str, teaches: bool
+) -> None:
+    few = Settings(data_dir=tmp_path, edit_interval_seconds=0.02, message_content_intent=True, history_messages=4)
+    async with live_world(tmp_path, provenance=Provenance.DISCORD, settings=few) as world:
+        world.engine.says = says
+        await world.store.give_consent(world.alice.id)
+        await world.ask(world.bob, "general", "my secret: you live in the old mill and I don't")
+        taught = []
+        for count in range(1, 6):
+            [*_, shown] = await world.answered_in("general", count)
+            taught.append(await learnable(world, await world.reply_shown_by(shown)))
+            await world.ask(world.alice, "general", "how are you?")
+        assert taught == [False, False, False, False, teaches]
+        await world.answered_in("general", 6)
 
 
 async def test_answer_to_who_opted_out_is_not_read_any_more(tmp_path: Path) -> None:
