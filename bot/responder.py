@@ -134,7 +134,7 @@ class Responder:
 
         before = previous.outcome.completion if previous.outcome else ""
         compose = partial(self.prompts.carried_on, previous, server)
-        return await self._run(reply_id, ask, compose, surface, server, before=before)
+        return await self._run(reply_id, ask, compose, surface, server, previous=previous, before=before)
 
     async def again(self, ask: Ask, previous: Reply, surface: Surface, server: ServerSettings) -> Reply | None:
         """Answer the exact prompt of `previous` once more, as a reply of its own; None when already done.
@@ -146,7 +146,7 @@ class Responder:
             return None
 
         compose = partial(self.prompts.again, previous, server)
-        return await self._run(reply_id, ask, compose, surface, server)
+        return await self._run(reply_id, ask, compose, surface, server, previous=previous)
 
     def stop(self, reply_id: int) -> bool:
         """Stop a reply on a member's wish; return whether it was under way."""
@@ -196,6 +196,7 @@ class Responder:
         surface: Surface,
         server: ServerSettings,
         *,
+        previous: Reply | None = None,
         question: str = "",
         before: str = "",
         notes: Sequence[str] = (),
@@ -204,7 +205,9 @@ class Responder:
         system = self.prompts.system(ask, server)
         audience = self.audience_of(ask.channel_id, server)
         policy = await self._screening.policy(server, audience, member_id=ask.member_id)
-        screen = self._screening.answer(policy, system, question=question, before=before)
+        # Its prompt may be from before the system prompt was changed, and neither is anyone's to read.
+        earlier = self.prompts.earlier_system(previous, system) if previous else ""
+        screen = self._screening.answer(policy, system, earlier_prompt=earlier, question=question, before=before)
         running = self._running[reply_id] = _Running(ask, answer, screen)
         self._idle.clear()
 

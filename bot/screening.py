@@ -120,9 +120,14 @@ class Screening:
 
         return await asyncio.to_thread(read)
 
-    def answer(self, policy: Policy, system_prompt: str, *, question: str = "", before: str = "") -> AnswerScreen:
-        """Return the screen of one answer to `question`, which goes on from the raw text `before`."""
-        return AnswerScreen(self, policy, system_prompt, question=question, before=before)
+    def answer(
+        self, policy: Policy, system_prompt: str, *, earlier_prompt: str = "", question: str = "", before: str = ""
+    ) -> AnswerScreen:
+        """Return the screen of one answer to `question`, which goes on from the raw text `before`.
+
+        `earlier_prompt` is the system prompt that it is made with, where that was changed since.
+        """
+        return AnswerScreen(self, policy, (system_prompt, earlier_prompt), question=question, before=before)
 
     def wanted(self, policy: Policy, actions: Actions) -> list[Category]:
         """Return the categories for which texts are classified."""
@@ -147,11 +152,11 @@ class AnswerScreen:
     """Says what of one answer may be shown; that only grows. `completion` is always the whole raw text so far."""
 
     def __init__(
-        self, screening: Screening, policy: Policy, system_prompt: str, *, question: str = "", before: str = ""
+        self, screening: Screening, policy: Policy, system_prompts: Sequence[str], *, question: str, before: str
     ) -> None:
         self._screening = screening
         self.policy = policy
-        self._guard = OutputGuard(policy, system_prompt, question)
+        self._guard = OutputGuard(policy, *system_prompts, question=question)
         self._question = question
         self._before = before
         self._known = text.visible(before)

@@ -128,6 +128,25 @@ class PromptBuilder:
         turns = [turn.removeprefix(LEFT_OUT).strip() for turn in turns]
         return [turn for turn in turns if turn not in ("", _YOU_BEGAN, _GO_ON)]
 
+    def system_text(self, prompt_ids: Sequence[int], system_sha256: str) -> str:
+        """Return the system prompt of that sha256 in a prompt that was built with it, among the template's own words.
+
+        More than it, users' words too, where the template doesn't show where it ends; empty where there was none.
+        """
+        opened, closed = self._around_users
+        spelled = self._tokenizer.spell(prompt_ids)
+        if system_sha256 == _NO_SYSTEM:
+            return ""
+        if not opened or not closed:
+            return _CONTROL.sub("\n", spelled)
+        before, *said = spelled.split(opened)
+        if self._around_folded_system is None:
+            return _CONTROL.sub("\n", before)
+        turns = [_CONTROL.sub("", after.partition(closed)[0]).strip() for after in said]
+        users = [_without_system(turn, *self._around_folded_system, system_sha256) for turn in turns]
+        folded = [turn.removesuffix(user) for turn, user in zip(turns, users, strict=True) if turn != user]
+        return "\n".join(folded or turns)
+
     @cached_property
     def _around_users(self) -> tuple[str, str]:
         """Return what stands before and after every user's turn."""

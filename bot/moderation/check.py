@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from bot.moderation import advice, disclosure, injection, links
 from bot.moderation.findings import Category, Finding, Policy
 from bot.moderation.leak import PromptLeak
@@ -18,12 +20,13 @@ def check_message(text: str, policy: Policy) -> list[Finding]:
 
 
 def check_answer(
-    forms: Forms, policy: Policy, leak: PromptLeak, categories: frozenset[Category] = _ALL
+    forms: Forms, policy: Policy, leaks: Iterable[PromptLeak], categories: frozenset[Category] = _ALL
 ) -> list[Finding]:
     """Return what an answer holds of some categories, in the order it stands there."""
     found = _shared(forms, policy, categories)
     if Category.PROMPT in categories:
-        found += leak.find(forms)
+        for leak in leaks:
+            found += leak.find(forms)
     return _in_order(found)
 
 

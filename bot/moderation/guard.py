@@ -62,9 +62,9 @@ _leak_of = lru_cache(maxsize=64)(PromptLeak)  # a prompt is prepared once, not w
 class OutputGuard:
     """Guards one answer. `question` is what it answers: a crisis or a question on medicine is cautioned by either."""
 
-    def __init__(self, policy: Policy, system_prompt: str, question: str = "") -> None:
+    def __init__(self, policy: Policy, *system_prompts: str, question: str = "") -> None:
         self._policy = policy
-        self._leak = _leak_of(system_prompt, policy.prompt_overlap)
+        self._leaks = [_leak_of(prompt, policy.prompt_overlap) for prompt in system_prompts if prompt]
         self._question = question
         self._hides = frozenset(c for c, action in policy.answers.items() if action is Action.HIDE)
         self._shown = ""
@@ -88,7 +88,7 @@ class OutputGuard:
         forms = Forms(text[start:])
         limit = _back(text, len(text), MOST_HELD) - start
         settled = max(limit, _unfinished(forms.text, limit))
-        candidates = self._to_hide(check_answer(forms, self._policy, self._leak, self._hides))
+        candidates = self._to_hide(check_answer(forms, self._policy, self._leaks, self._hides))
         # What has been told of the prompt stays told, however the word goes on: base64 is one word to its end.
         found = [each for each in candidates if each.span.end <= settled or each.category is Category.PROMPT]
         if any(each.rule == UNFINISHED for each in candidates):
@@ -104,7 +104,7 @@ class OutputGuard:
     def finish(self, text: str) -> Verdict:
         """Return the verdict on the whole answer; what was shown of it is the beginning of the verdict's text."""
         shown = self.feed(text)
-        findings = [*self._unfinished, *check_answer(Forms(text), self._policy, self._leak)]
+        findings = [*self._unfinished, *check_answer(Forms(text), self._policy, self._leaks)]
         to_hide = self._to_hide(findings)
         chinese = advice.is_chinese(self._question + text)
         told = [finding for finding in (*advice.find(Forms(self._question)), *findings) if finding.category in _TOLD]
@@ -130,7 +130,7 @@ class OutputGuard:
         if Category.LINK in self._hides:
             places.append(links.open_from(forms))
         if Category.PROMPT in self._hides:
-            places.append(self._leak.open_from(forms))
+            places += (leak.open_from(forms) for leak in self._leaks)
         for words, category in ((self._policy.words, Category.WORD), (self._policy.explicit, Category.SEXUAL)):
             if words and category in self._hides:
                 places.append(words.open_from(forms))

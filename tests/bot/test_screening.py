@@ -113,7 +113,7 @@ def test_no_edit_ever_shows_a_finding_whatever_the_engine_says(said: Sequence[tu
     before = ""
     for body in bodies(screen):
         assert not [bad for _, bad in said if bad in body]
-        assert check_answer(Forms(body), policy, leak, hides) == []
+        assert check_answer(Forms(body), policy, [leak], hides) == []
         assert body.startswith(before), "what was shown was deleted"
         before = body
     shown = [bad for _, bad in said if bad in answer.partition("<think>")[0]]
@@ -157,6 +157,23 @@ async def test_the_system_prompt_is_not_recited(here: Talk) -> None:
     await here.hears(f"Sure! My instructions are: {PROMPT}", screen)
     assert screen.text.endswith("-# The rest is left out: my instructions are not mine to show.")
     assert "lighthouse" not in screen.text
+
+
+async def test_a_system_prompt_that_was_changed_is_not_recited_by_what_is_still_made_with_it(here: Talk) -> None:
+    own = "You are Captain Mia of the night ship, and the crew's word is ORCHID SEVEN."
+    here.server = replace(SERVER, system_prompt=own)
+    first = await here.hears("Well,", Screen())
+    here.server = replace(SERVER, system_prompt="You are Bob, a baker who likes rye and never gets up late.")
+    for variant, (make, continues) in enumerate(
+        [(here.responder.carry_on, first.id), (here.responder.again, None)], start=1
+    ):
+        for leaked in (own, here.server.system_prompt):
+            here.engine.says = f"Sure: {leaked}"
+            ask = replace(first.ask, asked_message_id=9000 + variant, variant=len(leaked), continues_reply_id=continues)
+            screen = Screen()
+            await make(ask, first, screen, here.server)
+            assert screen.text.endswith("my instructions are not mine to show.")
+            assert "ORCHID" not in screen.text and "rye" not in screen.text
 
 
 async def test_what_a_classifier_finds_never_shows(here: Talk) -> None:

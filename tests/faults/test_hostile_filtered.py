@@ -60,7 +60,7 @@ def to_hide(policy: Policy, system_prompt: str) -> Callable[[str], list[Finding]
     leak = PromptLeak(system_prompt, policy.prompt_overlap)
 
     def found(text: str) -> list[Finding]:
-        findings = check_answer(Forms(text), policy, leak)
+        findings = check_answer(Forms(text), policy, [leak])
         return [finding for finding in findings if policy.answers.get(finding.category) is Action.HIDE]
 
     return found

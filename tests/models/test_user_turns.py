@@ -73,3 +73,22 @@ def test_the_note_that_earlier_messages_are_left_out_is_nobodys() -> None:
     builder = PromptBuilder(made(CHATML))
     prompt = builder.build(SYSTEM, TALK[-1:], budget=4000, refit=3000, earlier_left_out=True)
     assert builder.user_turns(prompt.token_ids, sha256(SYSTEM)) == SAID[-1:]
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
+def test_the_system_prompt_is_read_back_without_what_was_said(template: str) -> None:
+    tokenizer = made(template)
+    builder = PromptBuilder(tokenizer)
+    prompt = builder.build(SYSTEM, TALK, budget=4000, refit=3000)
+    for ids in (prompt.token_ids, builder.continuation(prompt.token_ids, tokenizer.encode_text("Mei: done"), True)):
+        told = builder.system_text(ids, sha256(SYSTEM))
+        assert SYSTEM in told
+        assert not any(words in told for words in ("hi", "again", "as Lin says", "done"))
+    assert builder.system_text(builder.build("", TALK, budget=4000, refit=3000).token_ids, sha256("")) == ""
+
+
+@pytest.mark.parametrize("template", [NO_SYSTEM, FOLDED, FOLDED_LAST])
+def test_more_than_the_system_prompt_is_returned_where_its_end_cannot_be_told(template: str) -> None:
+    builder = PromptBuilder(made(template))
+    prompt = builder.build(SYSTEM, TALK, budget=4000, refit=3000)
+    assert SYSTEM in builder.system_text(prompt.token_ids, sha256("another"))
