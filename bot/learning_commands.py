@@ -157,7 +157,7 @@ def _serves(serving: Serving) -> str:
 def _tell_night(ended: Night, report: Path | None) -> None:
     outcome = ended.outcome.value if ended.outcome else ended.state.value
     print(f"Night {ended.id}: {outcome}.")
-    for sentence in (*ended.sentences, *ended.warnings, *night_cards.left_out(ended, named=False)):
+    for sentence in (*ended.sentences, *ended.warnings, *night_cards.left_out(ended)):
         print(f"- {sentence}")
     if more := wanted(ended.more_ratings_needed, trained=ended.has_trained):
         print(f"- {more}")

@@ -7,12 +7,12 @@ attached by who posts it. The words are meant to be read aloud.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 from bot import text
 from bot.learning_records import NightOutcome, NightState
-from bot.night_cards import Card, Field, Tone, duration, left_out, listed
+from bot.night_cards import Card, Field, Tone, duration, left_out, listed, naming
 from models.learning.words import confidence, counted, wanted
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ _EXAMPLE = ("prompt", "before", "after")
 _EXAMPLE_SHOWN = 260  # characters of a prompt or a reply
 
 
-def morning_card(night: Night, *, named: bool = True) -> Card:
-    """Say how a night ended and why, in the words of its job; not `named`, it names no member."""
+def morning_card(night: Night, known: Set[int] = frozenset()) -> Card:
+    """Say how a night ended and why, in the words of its job; of members, it names the `known` alone."""
     figures = night.figures
     heading = "Learned from" if night.has_trained else "Ratings that count"
     fields = [Field(heading, told) for told in [_ratings(figures, trained=night.has_trained)] if told]
@@ -44,14 +44,15 @@ def morning_card(night: Night, *, named: bool = True) -> Card:
     fields += [Field("Who may teach me", told) for told in [_teachers(figures)] if told]
     if more := wanted(night.more_ratings_needed, trained=night.has_trained):
         fields.append(Field("What it takes", more))
-    warnings = [*left_out(night, named=named), *night.warnings]
+    sentences = [naming(sentence, known) for sentence in night.sentences[:_SENTENCES]]
+    warnings = [*left_out(night, known), *(naming(warning, known) for warning in night.warnings)]
     if warnings:
         fields.append(Field("Look at this", listed(warnings[:_SENTENCES])))
     failed = night.state is NightState.FAILED
     bad = failed or bool(warnings)
     return Card(
         f"Night {night.id}: {_TITLES[None if failed else night.outcome]}",
-        " ".join(night.sentences[:1]) + "".join(f"\n- {sentence}" for sentence in night.sentences[1:_SENTENCES]),
+        " ".join(sentences[:1]) + "".join(f"\n- {sentence}" for sentence in sentences[1:]),
         tuple(fields),
         footer=_footer(night),
         tone=Tone.BAD if bad else Tone.GOOD if good else Tone.PLAIN,

@@ -5,12 +5,13 @@ Values in, text out; how a card is sent is `bot.notices`'. The card of one night
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from models.arms import CanaryVerdict, Decision
+from models.learning.naming import ids_in, renamed
 from models.learning.words import counted, wanted
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class Card:
     tone: Tone = Tone.PLAIN
 
 
-def status(now: NightStatus) -> Card:
-    """Say what is served, what runs, what comes next and how the last night ended."""
+def status(now: NightStatus, known: Set[int] = frozenset()) -> Card:
+    """Say what is served, what runs, what comes next and how the last night ended; of members, name the `known`."""
     serving = now.serving
     fields = [Field("Serving", _named(serving.adapter), inline=True)]
     if serving.canary is not None:
@@ -60,7 +61,7 @@ def status(now: NightStatus) -> Card:
     if now.running is not None:
         fields.append(Field("Now", progress(now.running).text))
     fields.append(Field("Last night", line(now.last) if now.last else "There was none yet."))
-    warnings = [*now.warnings, *left_out(now.last)] if now.last else now.warnings
+    warnings = [*now.warnings, *left_out(now.last, known)] if now.last else now.warnings
     if warnings:
         fields.append(Field("Warnings", listed(warnings)))
     frozen = "Learning is frozen: no night begins and nothing is promoted until /training unfreeze."
@@ -146,16 +147,26 @@ def line(night: Night) -> str:
     return " · ".join(parts)
 
 
-def left_out(night: Night, *, named: bool = True) -> list[str]:
-    """Say whose ratings a night did without, if anybody's; `named` is for moderators' eyes alone."""
-    members = night.members_left_out
-    if not members:
+def left_out(night: Night, known: Set[int] = frozenset()) -> list[str]:
+    """Say whose ratings a night did without, if anybody's, and name the `known` of them."""
+    if not night.members_left_out:
         return []
-    who = ", ".join(f"<@{member}>" for member in members) if named else counted(len(members), "member")
+    who = _who(night.members_left_out, known)
     return [
         f"The night {night.id} learned without the ratings of {who}, who took some back during two nights before it so "
         "that neither could be kept; /raters ban leaves them out for good."
     ]
+
+
+def members_named(night: Night) -> set[int]:
+    """Return the members whom a night's sentences, warnings and figures name."""
+    named = set(night.members_left_out)
+    return named.union(*(ids_in(sentence) for sentence in (*night.sentences, *night.warnings)))
+
+
+def naming(sentence: str, known: Set[int]) -> str:
+    """Return a night's sentence that names, of the raters whose ids it lists, the `known`, and counts the others."""
+    return renamed(sentence, lambda ids: _who(ids, known))
 
 
 def plain_line(night: Night) -> str:
@@ -173,6 +184,15 @@ def duration(seconds: float) -> str:
 
 def listed(sentences: Iterable[str]) -> str:
     return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _who(members: Sequence[int], known: Set[int]) -> str:
+    """Return "<@1>, <@2> and 3 more", or "5 members" where none is known."""
+    names = ", ".join(f"<@{member}>" for member in members if member in known)
+    others = sum(member not in known for member in members)
+    if not names:
+        return counted(others, "member")
+    return f"{names} and {others:,} more" if others else names
 
 
 def _named(adapter: str | None) -> str:

@@ -145,16 +145,18 @@ class NightShift:
             await live.stop()
 
     async def _report(self, night: Night, channel_ids: list[int]) -> None:
-        """Post the morning card, with picture and report where only moderators read it."""
+        """Post the morning card; picture, report and the names of a server's members only where moderators read it."""
         files = await asyncio.to_thread(self._files, night)
         report = self._nightly.report(night)
         where = f"The report is nights/{night.id}/{report.name} in the data folder." if report else ""
-        moderators = await self._notices.channels()
+        servers = {channel_id: guild_id for guild_id, channel_id in (await self._notices.moderators()).items()}
         for channel_id in channel_ids:
-            if channel_id in moderators:
-                await self._notices.post(morning_card(night), [channel_id], files=files, unattached=where)
+            guild_id = servers.get(channel_id)
+            if guild_id is not None:
+                known = await self._notices.known(guild_id, night_cards.members_named(night))
+                await self._notices.post(morning_card(night, known), [channel_id], files=files, unattached=where)
             else:
-                await self._notices.post(morning_card(night, named=False), [channel_id], unattached=where)
+                await self._notices.post(morning_card(night), [channel_id], unattached=where)
 
     def _files(self, night: Night) -> list[Path]:
         """Return the picture and the report that go with a night's card."""

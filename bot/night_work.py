@@ -354,7 +354,7 @@ class NightWork:
         with contextlib.suppress(ModelError):
             if (result := jobs.read_result(folder)) is not None:
                 told = jobs.End(result.outcome.value, result.sentences, result.warnings)
-        warnings = (*night.warnings, *left_out(night, named=False))
+        warnings = (*night.warnings, *left_out(night))
         end = jobs.End(night.outcome.value if night.outcome else night.state.value, night.sentences, warnings)
         jobs.write_end(folder, end)
         return end != told

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,11 +48,9 @@ class Notices:
         self._client = client
         self._store = store
 
-    async def channels(self, *, asked_in: tuple[int, int] | None = None) -> list[int]:
-        """Return every server's moderators' channel; for the server of `asked_in` (guild, channel) else that one."""
+    async def moderators(self) -> dict[int, int]:
+        """Return the moderators' channel of every server that has one."""
         found: dict[int, int] = {}
-        if asked_in is not None:
-            found[asked_in[0]] = asked_in[1]
         for guild in self._client.guilds:
             try:
                 chosen = (await self._store.server_settings(guild.id)).moderators_channel_id
@@ -61,7 +59,20 @@ class Notices:
                 continue
             if chosen is not None:
                 found[guild.id] = chosen
-        return list(found.values())
+        return found
+
+    async def channels(self, *, asked_in: tuple[int, int] | None = None) -> list[int]:
+        """Return every server's moderators' channel; for the server of `asked_in` (guild, channel) else that one."""
+        instead = {asked_in[0]: asked_in[1]} if asked_in is not None else {}
+        return list({**instead, **await self.moderators()}.values())
+
+    async def known(self, guild_id: int, member_ids: Collection[int]) -> set[int]:
+        """Return which of these members rated in a server, whose moderators so may read of them."""
+        try:
+            return await self._store.known_raters(guild_id, member_ids)
+        except StoreError as error:
+            log.warning("server %s: its raters can't be read: %s", guild_id, error)
+            return set()
 
     async def post(
         self,

@@ -84,7 +84,11 @@ class Training(
     @app_commands.command(description="Show what I speak with, what runs and when I learn next")
     async def status(self, interaction: Interaction) -> None:
         await interaction.response.defer(ephemeral=True)
-        await _show(interaction, night_cards.status(await self._nightly.status()))
+        assert interaction.guild_id is not None
+        now = await self._nightly.status()
+        named = night_cards.members_named(now.last) if now.last else set()
+        known = await self.bot.store.known_raters(interaction.guild_id, named)
+        await _show(interaction, night_cards.status(now, known))
 
     @app_commands.command(description="List the last nights and what came of each")
     async def history(self, interaction: Interaction) -> None:

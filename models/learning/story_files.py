@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from models.fetch import sha256_of
 from models.learning import job as jobs
 from models.learning.files import read_json, write_json
 from models.learning.fixed_prompts import neutral_prompts
+from models.learning.naming import renamed
 from models.learning.phrases import PHRASES, Phrase
 from models.learning.snapshot import read_snapshot
 from models.learning.story import (
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 SECONDS, CANARY = "seconds.json", "canary.json"
 SHOWN_PROMPTS = 8
-_SHORTEST_ID = 15  # digits of a Discord id
-_LISTED_IDS = re.compile(r"(?<=: )\d+(?:[,;] \d+)*(?=\.(?:\s|$))")
 # Whatever a night may have left unwritten, or half of it after a failure.
 _MISSING = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, ModelError)
 
@@ -104,13 +102,7 @@ def read_seconds(folder: Path) -> dict[str, float]:
 
 def nameless(sentence: str, numbers: Mapping[int, int]) -> str:
     """Return a sentence with the raters that it lists by their numbers in the report, and no other Discord id."""
-
-    def numbered(found: re.Match[str]) -> str:
-        return re.sub(r"\d+", lambda one: _number(int(one[0]), numbers), found[0])
-
-    # A list of ids is read as one even where they are short, as those of an imported file are.
-    told = _LISTED_IDS.sub(numbered, sentence) if "rater" in sentence.lower() else sentence
-    return re.sub(rf"\d{{{_SHORTEST_ID},}}", lambda one: _number(int(one[0]), numbers), told)
+    return renamed(sentence, lambda ids: ", ".join(_number(rater, numbers) for rater in ids))
 
 
 def _number(rater: int, numbers: Mapping[int, int]) -> str:
