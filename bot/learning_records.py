@@ -22,6 +22,7 @@ class Cause(StrEnum):
 
 # Names of figures that list members by id; one who is deleted stays there as 0.
 TAKEN_BACK_BY, MEMBERS_LEFT_OUT = "taken_back_by", "members_left_out"
+LEFT_OUT_DAYS = 30  # since the night that was spoilt
 
 
 class NightState(StrEnum):

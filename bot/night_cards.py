@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from bot.learning_records import LEFT_OUT_DAYS
 from models.arms import CanaryVerdict, Decision
 from models.learning.naming import ids_in, renamed
 from models.learning.words import counted, wanted
@@ -153,8 +154,9 @@ def left_out(night: Night, known: Set[int] = frozenset()) -> list[str]:
         return []
     who = _who(night.members_left_out, known)
     return [
-        f"The night {night.id} learned without the ratings of {who}, who took some back during two nights before it so "
-        "that neither could be kept; /raters ban leaves them out for good."
+        f"The night {night.id} learned without the ratings of {who}: some were taken back during two nights in a row, "
+        f"so that neither could be kept. After {LEFT_OUT_DAYS} days they count again; /raters ban leaves them out for "
+        "good."
     ]
 
 

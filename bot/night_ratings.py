@@ -6,15 +6,14 @@ Asks the store, and keeps nothing itself. What a night makes of the answers is `
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Set
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot.collect import Collected, Standing, collect, eligible
-from bot.learning_records import NightOutcome, NightState
+from bot.learning_records import LEFT_OUT_DAYS, NightOutcome, NightState
 from bot.night_files import STANDING
 from models.learning.files import read_json
 from models.prompt import PROMPT_VERSION
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from bot.store import Store
     from models.spec import ModelSpec
 
-_SPOILT_BY_ONE = 2  # nights, without one between that came to its end: then their ratings are left out
 _NIGHTS_READ = 50
 
 
@@ -66,14 +64,16 @@ class NightRatings:
         )
 
     async def left_out(self) -> frozenset[int]:
-        """Return whose ratings the next night does without: they took some back during two nights, none between ended.
+        """Return whose ratings the next night does without: they took some back during two nights in a row.
 
-        Else one member could keep all others' ratings from ever being learned from.
+        In either of the two, for `LEFT_OUT_DAYS`: else some members in turn could keep all others' ratings from ever
+        being learned from. Of nights in a row, each member but the first spoils one.
         """
-        ended = [night for night in await self._store.nights(_NIGHTS_READ) if night.state is NightState.FINISHED]
-        spoilt = takewhile(lambda night: night.outcome is NightOutcome.RETRACTED, ended)
-        times = Counter(member for night in spoilt for member in night.taken_back_by)
-        return frozenset(member for member, count in times.items() if count >= _SPOILT_BY_ONE)
+        since = self._clock() - LEFT_OUT_DAYS * 86_400
+        nights = await self._store.nights(_NIGHTS_READ)
+        ended = [n for n in nights if n.state is NightState.FINISHED and (n.finished_at or n.started_at) >= since]
+        pairs = (pair for pair in pairwise(ended) if all(night.outcome is NightOutcome.RETRACTED for night in pair))
+        return frozenset(member for pair in pairs for night in pair for member in night.taken_back_by)
 
     async def taken_back(self, night: Night, folder: Path) -> TakenBack:
         """Compare what a night rests on with what stands now. Raises OSError, ValueError, StoreError."""

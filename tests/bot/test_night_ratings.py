@@ -1,4 +1,4 @@
-"""Members who take votes back while nights learn from them: one alone can't keep nights from ever ending."""
+"""Members who take votes back while nights learn from them: neither one nor several can keep nights from ending."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.learning_records import Cause, Night, NightOutcome
+from bot.learning_records import LEFT_OUT_DAYS, Cause, Night, NightOutcome
 from bot.privacy.forget import Forget
 from bot.privacy.journal import JOURNAL, Journal
 from bot.records import Correction, Preference
@@ -76,18 +76,23 @@ async def test_member_who_ends_two_nights_by_taking_votes_back_does_not_end_the_
         end = jobs.read_end(h.nightly.folder(night))
         assert end is not None and "learned without the ratings of 1 member" in end.warnings[0], "for the report"
 
+        h.clock.now += (LEFT_OUT_DAYS - 1) * 86_400
         again = await _night(h)
-        assert (again.outcome, again.members_left_out) == (NightOutcome.PROMOTED, ())
-        assert _raters(h, again) == {LIN, SAM, MEI}, "who is left out is so until a night has ended"
+        assert (again.outcome, again.members_left_out) == (NightOutcome.PROMOTED, (MEI,))
+        h.clock.now += 2 * 86_400
+        last = await _night(h)
+        assert (last.outcome, last.members_left_out) == (NightOutcome.PROMOTED, ())
+        assert _raters(h, last) == {LIN, SAM, MEI}
 
 
-async def test_members_who_take_turns_are_each_left_out_in_the_end(tmp_path: Path) -> None:
+async def test_members_who_take_turns_spoil_a_night_each_and_are_left_out_from_the_second_on(tmp_path: Path) -> None:
     async with house(tmp_path, job="wait") as h:
         first, _ = await _replies(h)
-        for member in (MEI, LIN, MEI, LIN):
-            night = await _spoilt(h, first, member)
-        assert night.members_left_out == (MEI,)
-        assert (await _night(h)).members_left_out == (MEI, LIN)
+        left_out = [(await _spoilt(h, first, member)).members_left_out for member in (MEI, MEI + 10, MEI + 20)]
+        assert left_out == [(), (), (MEI, MEI + 10)]
+        assert (await _night(h)).members_left_out == (MEI, MEI + 10, MEI + 20)
+        await _spoilt(h, first, MEI + 30)
+        assert (await _night(h)).members_left_out == (MEI, MEI + 10, MEI + 20), "a night that ended forgives nobody"
 
 
 async def test_who_takes_a_vote_back_once_is_not_left_out(tmp_path: Path) -> None:
@@ -96,7 +101,6 @@ async def test_who_takes_a_vote_back_once_is_not_left_out(tmp_path: Path) -> Non
         await _spoilt(h, first, MEI)
         assert (await _night(h)).outcome is NightOutcome.PROMOTED
         await _spoilt(h, first, MEI)
-        await _spoilt(h, first, LIN)
         assert (await _night(h)).members_left_out == (), "there was a good night between Mei's two"
 
 

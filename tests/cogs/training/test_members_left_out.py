@@ -10,8 +10,8 @@ from tests.world import World
 MEI, SAM, LIN = (300_000_000_000_000_000 + number for number in (1, 2, 3))
 _ALIKE = "Some raters vote as one and count as one rater: {}. Look whether they are one member."
 _TOLD = (
-    "The night 2026-11-24 learned without the ratings of {}, who took some back during two nights before it so that "
-    "neither could be kept; /raters ban leaves them out for good."
+    "The night 2026-11-24 learned without the ratings of {}: some were taken back during two nights in a row, so that "
+    "neither could be kept. After 30 days they count again; /raters ban leaves them out for good."
 )
 
 
