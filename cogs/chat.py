@@ -48,8 +48,10 @@ _UNKNOWN_REPLY = "I no longer know this reply; ask me again instead."
 _NOT_YOURS = "Only who asked, or someone who may manage messages, can do this."
 _PAUSED = "I am paused in this server; a moderator can wake me with /encore resume."
 _MUTED = "A moderator, or whoever runs me, has muted you for me, so I don't answer you here."
+_ASKER_MUTED = "Who asked this is muted for me, so I make nothing more of it."
 _OPTED_OUT = "Who asked this opted out, so I make nothing more of it."
 _QUESTION_GONE = "The message that I answered is gone; ask me again instead."
+_UNREADABLE = "I may no longer read the message that I answered; ask me again instead."
 _ALREADY = "I am already on it."
 
 
@@ -171,15 +173,20 @@ class Chat(commands.Cog):
             await self._say(ask, message, why)
 
     async def _read(self, ask: Ask, message: discord.Message, server: ServerSettings) -> Reading:
-        """Return what a server's rules say of a message; what its moderators should see is theirs now."""
+        """Return what a server's rules say of a message; what its moderators should see is theirs now.
+
+        It is of the text that the message has when this returns: discord.py changes it in place when it is edited.
+        """
         assert self.bot.user is not None
-        said = spoken(message, self.bot.user)
         audience = self.bot.audience(ask.channel_id, server)
         policy = await self._gate.screening.policy(server, audience, member_id=ask.member_id)
-        reading = await self._gate.read(said, policy)
-        if reading.review:
-            self._start(self.bot.review(ask, None, said, reading.review), f"review-{message.id}")
-        return reading
+        while True:
+            said = spoken(message, self.bot.user)
+            reading = await self._gate.read(said, policy)
+            if reading.review:
+                self._start(self.bot.review(ask, None, said, reading.review), f"review-{message.id}")
+            if spoken(message, self.bot.user) == said:
+                return reading
 
     async def _say(self, ask: Ask, message: discord.Message, sentence: str) -> None:
         """Answer a message with small print alone; in a server that was locked meanwhile not even that."""
@@ -243,19 +250,20 @@ class Chat(commands.Cog):
             await tell(interaction, reading.refusal)
             return None
         again = await self._answer(ask, asked, compare_with=reply.id, notes=reading.notes)
-        return await self._made(interaction, again)
+        return await self._made(interaction, ask, again)
 
     async def _again(self, interaction: Interaction, ask: Ask, earlier: Reply) -> Reply | None:
         """Answer a prompt of the rating room again: what members said in the channel must not come into it."""
         reply_to = ask.asked_message_id if attention.may_refer(interaction.channel) else None
         surface = self._surface(ask, reply_to=reply_to, compare_with=earlier.id)
         server = await self._store.server_settings(ask.guild_id)
-        return await self._made(interaction, await self._responder.again(ask, earlier, surface, server))
+        return await self._made(interaction, ask, await self._responder.again(ask, earlier, surface, server))
 
-    async def _made(self, interaction: Interaction, made: Reply | None) -> Reply | None:
-        """Return what a button made; whoever pressed it is told if someone had before."""
+    async def _made(self, interaction: Interaction, ask: Ask, made: Reply | None) -> Reply | None:
+        """Return what a button made of `ask`; whoever pressed it is told if someone had before, or nothing may be."""
         if made is None:
-            await tell(interaction, _ALREADY)
+            someone_had = await self._store.next_variant(ask.asked_message_id) > ask.variant
+            await tell(interaction, _ALREADY if someone_had else _UNREADABLE)
         return made
 
     async def continue_(self, interaction: Interaction, reply: Reply) -> Reply | None:
@@ -275,7 +283,7 @@ class Chat(commands.Cog):
         reply_to = last_message_id if attention.may_refer(interaction.channel) else None
         surface = self._surface(ask, reply_to=reply_to, compare_with=compare_with)
         server = await self._store.server_settings(ask.guild_id)
-        return await self._made(interaction, await self._responder.carry_on(ask, previous, surface, server))
+        return await self._made(interaction, ask, await self._responder.carry_on(ask, previous, surface, server))
 
     async def _asked(self, reply: Reply) -> discord.Message | None:
         """Fetch the message that a reply answers; None when it is gone or can't be read."""
@@ -300,6 +308,8 @@ class Chat(commands.Cog):
                 await tell(interaction, _PAUSED)
             elif action is not Chat.stop and await self._is_muted(reply.ask.guild_id, interaction.user):
                 await tell(interaction, _MUTED)
+            elif action is not Chat.stop and await self._store.is_muted(reply.ask.guild_id, reply.ask.member_id):
+                await tell(interaction, _ASKER_MUTED)
             elif action is not Chat.stop and reply.ask.member_id in await self._store.opted_out():
                 await tell(interaction, _OPTED_OUT)
             elif action is Chat.stop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from bot.moderation.limits import day_of
 from bot.records import ReplyState
 from bot.screening import Screening
 from bot.streaming import CURSOR
+from models.safety import Scores
 from tests.bot.test_screening import HATEFUL, Embedded
 from tests.cogs.nights import FakeNightly, choose_mod_room
 from tests.cogs.test_chat_buttons import refused
@@ -113,6 +115,25 @@ async def test_edited_question_is_read_again_before_another_version(world: World
     told = await refused(world, world.alice, shown, "Regenerate")
     assert told == WORD.removeprefix("-# ")
     assert len(world.replies("general")) == 1
+
+
+async def test_question_that_is_edited_while_it_is_read_is_read_again(tmp_path: Path) -> None:
+    reading, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        async def scores(self, text: str) -> Scores:
+            reading.set()
+            await go_on.wait()
+            return {}
+
+    async with live_world(tmp_path, screening=Screening(Slow())) as world:
+        await allow(world, filter_words=["darn"])
+        asked = await world.ask(world.alice, "general", "hello")
+        await reading.wait()
+        await world.edit(world.alice, asked, f"{world.mention} darn, tell me")
+        go_on.set()
+        [told] = await world.answered_in("general")
+        assert told.content == WORD
 
 
 # ---------------------------------------------------------------------- what is answered
