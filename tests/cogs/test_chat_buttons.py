@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bot import ui
+from bot.moderation.limits import Scope
 from bot.records import ReplyState
 from bot.streaming import Controls
 from tests.world import World, live_world
@@ -140,6 +141,26 @@ async def test_members_can_not_press_what_is_not_theirs_and_moderators_can(tmp_p
         assert world.replies("general") == [shown]
         await world.click(world.moderator, shown, label="Regenerate")
         await world.answered_in("general", 2)
+
+
+async def test_moderator_is_told_why_nothing_is_made_of_what_a_muted_member_asked(tmp_path: Path) -> None:
+    async with live_world(tmp_path) as world:
+        shown = await one_answer(world)
+        await world.store.mute(world.guild.id, world.alice.id, world.moderator.id, None)
+        for label in ("Regenerate", "Continue"):
+            told = await refused(world, world.moderator, shown, label)
+            assert told == "Who asked this is muted for me, so I make nothing more of it."
+        assert len(world.replies("general")) == 1
+
+
+async def test_moderator_is_told_that_a_question_may_not_be_read_any_more(tmp_path: Path) -> None:
+    async with live_world(tmp_path) as world:
+        role = world.guild.create_role("Loud")
+        world.backend.add_member_role(world.guild.id, world.alice.id, role.id)
+        shown = await one_answer(world)
+        await world.store.mute(world.guild.id, role.id, world.moderator.id, None, Scope.ROLE)
+        assert "may no longer read the message" in await refused(world, world.moderator, shown, "Regenerate")
+        assert len(world.replies("general")) == 1
 
 
 async def test_buttons_rest_while_the_server_is_paused(tmp_path: Path) -> None:
