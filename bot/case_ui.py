@@ -101,13 +101,15 @@ async def _show(bot: EncoreBot, case_id: int) -> None:
 
 
 def card_view(case: Case) -> ui.View | None:
-    """Return the buttons below a case's card, None once it is decided."""
-    if case.decision is not None:
+    """Return the buttons below a case's card, None once it leaves nothing to decide."""
+    left = choices(case)
+    if not left:
         return None
     view = ui.View(timeout=None)
-    for decision in choices(case):
+    for decision in left:
         view.add_item(_button(case, decision.value, _LABELS[decision], row=0))
-    view.add_item(_button(case, _LOCK, "Lock everything", row=1))
+    if case.decision is None:
+        view.add_item(_button(case, _LOCK, "Lock everything", row=1))
     view.stop()  # the dynamic item answers; a view that listens would be kept in memory for every case
     return view
 
@@ -165,7 +167,7 @@ class CaseButton(
         elif self._action == _LOCK:
             await bot.cases.lock(case.guild_id, interaction.user.id)
             await tell(interaction, LOCKED)
-        elif self._action == Decision.DELETE and case.decision is None and case.reply_id is None:
+        elif self._action == Decision.DELETE and Decision.DELETE in choices(case) and case.reply_id is None:
             view = Confirm(
                 interaction,
                 lambda press: self._decide(interaction),
@@ -191,9 +193,9 @@ class CaseButton(
         case = await self._case(interaction)
         if case is None:
             return UNKNOWN_CASE
-        if case.decision is not None:
+        if decision not in choices(case):
             return f"This case is closed already. {decided(case)}"
-        # Before the case is closed: cut short in between, it stays open and can be decided again.
+        # Before that is noted: cut short in between, it can be decided again.
         if decision is Decision.DELETE and (failure := await _delete(bot, case)) is not None:
             return failure
         of_message = decision is Decision.UNLEARN and case.reply_id is None

@@ -61,7 +61,7 @@ class Cases:
         return case_id
 
     async def decide(self, case: Case, decision: Decision, actor_id: int) -> bool:
-        """Close a case; return False when it was closed already."""
+        """Decide on a case; return False when that was decided already, or the case was dismissed."""
         if not await self._store.decide(case, decision, actor_id):
             return False
         if decision is Decision.MUTE:
@@ -152,20 +152,25 @@ class Cases:
 
 
 def choices(case: Case) -> list[Decision]:
-    """Return the decisions that a case leaves to make, in the order of its buttons."""
-    if case.decision is not None:
+    """Return the decisions that a case leaves to make, in the order of its buttons: one may need more than one."""
+    made = {case.decision, *case.further}
+    if Decision.DISMISS in made:
         return []
     shown = case.reply_id is not None or case.message_id is not None
     of_message = {Decision.DELETE, Decision.UNLEARN} if shown else set()
+    if Decision.DELETE in made:  # what is deleted teaches nothing
+        made.add(Decision.UNLEARN)
+    only_of_open = {Decision.DISMISS} if case.decision is None else set()
     of_member = {Decision.MUTE, Decision.BAN} if case.subject_id is not None else set()
-    return [decision for decision in Decision if decision in {Decision.DISMISS} | of_message | of_member]
+    return [decision for decision in Decision if decision in (only_of_open | of_message | of_member) - made]
 
 
 def decided(case: Case) -> str:
-    """Say what was decided on a closed case, and by whom."""
+    """Say what was decided on a closed case and by whom, and what since."""
     assert case.decision is not None
     by = f" by <@{case.decided_by}>" if case.decided_by else ""
-    return f"{_DECIDED[case.decision]}; decided{by}."
+    since = "".join(f" Since then: {_DECIDED[decision]}." for decision in case.further)
+    return f"{_DECIDED[case.decision]}; decided{by}.{since}"
 
 
 def _where(case: Case) -> str:

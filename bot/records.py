@@ -279,10 +279,10 @@ class CaseSource(StrEnum):
 
 
 class Decision(StrEnum):
-    """What a moderator decides on a case; each closes it."""
+    """What a moderator decides on a case; the first closes it, and others may follow unless it was dismissed."""
 
     DISMISS = "dismiss"
-    DELETE = "delete"  # the reply's messages
+    DELETE = "delete"  # the reply's messages, which teach no night then
     MUTE = "mute"  # whom it is about isn't answered any more
     BAN = "ban"  # nor do their votes count
     UNLEARN = "unlearn"  # the reply teaches no night
@@ -319,4 +319,5 @@ class Case:
     card: tuple[int, int] | None = None  # channel, message
     decision: Decision | None = None
     decided_by: int | None = None
+    further: tuple[Decision, ...] = ()  # after the one that closed it
     reports: tuple[Report, ...] = ()

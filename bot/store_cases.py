@@ -19,13 +19,19 @@ from bot.store_servers import insert_audit
 
 _COLUMNS = """
     cases.id, guild_id, source, channel_id, nullif(message_id, 0), reply_id, nullif(subject_id, 0), quote, reports,
-    opened_at, card_channel_id, card_message_id, decision, decided_by,
+    opened_at, card_channel_id, card_message_id, decision, decided_by, further,
     (SELECT json_group_array(json_array(member_id, reason, reported_at)) FROM (
         SELECT member_id, reason, reported_at FROM reports WHERE case_id = cases.id ORDER BY reported_at, member_id
     ))
 """
 
-
+_DECIDE = f"""
+    UPDATE cases SET decision = coalesce(decision, ?1), decided_by = coalesce(decided_by, ?2),
+        decided_at = coalesce(decided_at, ?3),
+        further = iif(decision IS NULL, further, json_insert(further, '$[#]', ?1))
+    WHERE id = ?4 AND (decision IS NULL OR '{Decision.DISMISS}' NOT IN (decision, ?1)
+        AND ?1 NOT IN (SELECT decision UNION SELECT value FROM json_each(further))) RETURNING id
+"""
 # The case's reply; of a member's message, the replies that answer it or read it.
 _NEVER_LEARN = """
     INSERT OR IGNORE INTO never_learn (reply_id, marked_at) SELECT id, ?4 FROM replies
@@ -145,18 +151,15 @@ class CaseQueries:
         )
 
     async def decide(self, case: Case, decision: Decision, actor_id: int) -> bool:
-        """Close a case and do what was decided, with its entry in the audit; return False when it was closed already.
+        """Close a case, unless it is, and do what was decided, with its entry in the audit.
 
+        Return False when that was decided already, or when the case is closed and nothing is to be done about it.
         Deleting messages is Discord's; the rest of a decision happens here, all of it or nothing.
         """
         try:
             async with self._database.transaction() as connection:
-                closed = await connection.execute_fetchall(
-                    "UPDATE cases SET decision = ?, decided_by = ?, decided_at = ? WHERE id = ? AND decided_at IS NULL"
-                    " RETURNING id",
-                    (decision.value, actor_id, self._clock(), case.id),
-                )
-                if not list(closed):
+                is_new = await connection.execute_fetchall(_DECIDE, (decision.value, actor_id, self._clock(), case.id))
+                if not list(is_new):
                     return False
                 detail: dict[str, Any] = {"case": case.id}
                 if case.reply_id is not None:
@@ -272,7 +275,7 @@ async def _mute(
 
 def _case(row: Sequence[Any]) -> Case:
     case_id, guild_id, source, channel_id, message_id, reply_id, subject_id, quote, count, opened_at = row[:10]
-    card_channel, card_message, decision, decided_by, reports = row[10:]
+    card_channel, card_message, decision, decided_by, further, reports = row[10:]
     return Case(
         id=case_id,
         guild_id=guild_id,
@@ -287,5 +290,6 @@ def _case(row: Sequence[Any]) -> Case:
         card=(card_channel, card_message) if card_message else None,
         decision=Decision(decision) if decision else None,
         decided_by=decided_by,
+        further=tuple(map(Decision, json.loads(further))),
         reports=tuple(Report(*report) for report in json.loads(reports)),
     )

@@ -93,6 +93,21 @@ async def test_members_of_replies_from_before_version_10_are_all_passed_on(tmp_p
         assert (reply.prompt.member_ids, reply.prompt.inherited_ids) == ((3, 4), ())
 
 
+def test_what_moderators_deleted_before_version_11_teaches_nothing_either(tmp_path: Path) -> None:
+    path = tmp_path / "encore.sqlite3"
+    with contextlib.closing(create(path, 10)) as connection:
+        connection.executescript(VERSION_1_DATA.split("INSERT INTO ratings")[0])
+        connection.executescript("""
+            INSERT INTO cases (guild_id, source, channel_id, message_id, reply_id, subject_id, quote, opened_at,
+                decision, decided_by, decided_at)
+                VALUES (7, 'report', 70, 50, 1, 3, '', 1.0, 'delete', 9, 2.0), (7, 'report', 70, 51, 2, 3, '', 1.0,
+                'mute', 9, 2.0), (7, 'automod', 70, 60, NULL, 3, 'SECRET', 1.0, 'delete', 9, 2.0);
+        """)
+        migrate(connection, path)
+        assert connection.execute("SELECT reply_id FROM never_learn").fetchall() == [(1,)]
+        assert connection.execute("SELECT message_id FROM never_learn_messages").fetchall() == [(50,), (60,)]
+
+
 def test_every_version_leads_to_the_same_schema(tmp_path: Path) -> None:
     newest = migrations()[-1].version
     with contextlib.closing(create(tmp_path / "blank", newest)) as connection:

@@ -84,10 +84,11 @@ async def test_card_is_remembered(store: Store) -> None:
 
 
 @pytest.mark.parametrize("decision", list(Decision))
-async def test_case_is_decided_once_and_audited(store: Store, decision: Decision) -> None:
+async def test_case_is_closed_once_and_audited(store: Store, decision: Decision) -> None:
     case = await a_case(store)
     assert await store.decide(case, decision, MODERATOR)
-    assert not await store.decide(case, Decision.MUTE, LIN)
+    assert not await store.decide(case, decision, LIN)
+    assert not await store.decide(case, Decision.DISMISS, LIN)
     decided = await store.case(case.id)
     assert decided is not None and (decided.decision, decided.decided_by) == (decision, MODERATOR)
     [(actor, action, detail)] = await actions(store)
@@ -95,6 +96,18 @@ async def test_case_is_decided_once_and_audited(store: Store, decision: Decision
     assert await store.is_muted(GUILD, ASKER) is (decision is Decision.MUTE)
     rater = await store.rater(GUILD, ASKER)
     assert (rater is not None and rater.banned) is (decision is Decision.BAN)
+
+
+async def test_more_may_be_done_about_a_closed_case_unless_it_was_dismissed(store: Store) -> None:
+    case, dismissed = await a_case(store), await a_case(store)
+    for decision in (Decision.DELETE, Decision.BAN, Decision.MUTE):
+        assert await store.decide(case, decision, MODERATOR)
+    assert not await store.decide(case, Decision.BAN, LIN)
+    decided = await store.case(case.id)
+    assert decided is not None and (decided.decision, decided.decided_by) == (Decision.DELETE, MODERATOR)
+    assert decided.further == (Decision.BAN, Decision.MUTE)
+    await store.decide(dismissed, Decision.DISMISS, MODERATOR)
+    assert not await store.decide(dismissed, Decision.DELETE, MODERATOR)
 
 
 async def test_old_cases_go(store: Store, clock: Clock) -> None:

@@ -138,7 +138,17 @@ async def test_decision_is_done_audited_and_shown_on_the_card(world: World, acti
     stored = await world.reply_shown_by(reply)
     await decide(world, shown, action)
     assert f"decided by <@{world.moderator.id}>" in fields(shown)["Decided"]
-    assert world.custom_ids(shown) == []
+    left = [name.split(":")[2] for name in world.custom_ids(shown)]
+    assert (
+        left
+        == {
+            "dismiss": [],
+            "delete": ["mute", "ban"],
+            "mute": ["delete", "ban", "unlearn"],
+            "ban": ["delete", "mute", "unlearn"],
+            "unlearn": ["delete", "mute", "ban"],
+        }[action]
+    )
     [(actor, told, detail), *_] = await audit(world)
     assert (actor, told) == (world.moderator.id, f"case {action}")
     assert (detail["case"], detail["reply_id"]) == (1, stored.id)
@@ -148,6 +158,22 @@ async def test_decision_is_done_audited_and_shown_on_the_card(world: World, acti
     assert (rater is not None and rater.banned) is (action == "ban")
     marked = await world.store._database.read("SELECT reply_id FROM never_learn")
     assert marked == ([(stored.id,)] if action in ("unlearn", "delete") else [])
+
+
+async def test_case_that_is_decided_leaves_what_else_may_be_done_about_it(world: World) -> None:
+    shown = await a_case(world)
+    (reply,) = world.replies("general")
+    await decide(world, shown, "unlearn")
+    assert await open_count(world) == 0
+    await decide(world, shown, "delete")
+    await world.restart()
+    assert "don't answer this member" in await decide(world, shown, "mute")
+    assert reply not in world.messages("general")
+    assert await world.store.is_muted(world.guild.id, world.alice.id)
+    by = f"Never learned from; decided by <@{world.moderator.id}>."
+    assert fields(shown)["Decided"] == f"{by} Since then: Deleted. Since then: I don't answer the member any more."
+    assert [name.split(":")[2] for name in world.custom_ids(shown)] == ["ban"]
+    assert [action for _, action, _ in await audit(world)][:3] == ["case mute", "case delete", "case unlearn"]
 
 
 async def test_second_press_says_what_was_decided(world: World) -> None:
