@@ -209,6 +209,9 @@ class Moderation(commands.Cog):
 
     @mod.command(description="Ask the members of this channel for their consent, with buttons")
     async def consent(self, interaction: Interaction) -> None:
+        if (await self.bot.store.server_settings(interaction.guild_id)).locked:
+            await tell(interaction, "This server is locked, so I post nothing here; /unlock lets me ask.")
+            return
         await cast("_AsksConsent", self.bot.get_cog("Privacy")).ask(interaction)
 
     # ------------------------------------------------------------------ audit

@@ -13,7 +13,7 @@ from bot.room import Rooms
 from tests.cogs.commands import audit, embed_of, fields, run
 from tests.cogs.moderating import told, unanswered
 from tests.cogs.nights import FakeNightly, begin, choose_mod_room, night
-from tests.cogs.rating import a_reply
+from tests.cogs.rating import a_reply, said
 from tests.world import World, live_world
 
 
@@ -68,6 +68,14 @@ async def test_learning_waits_for_the_last_server_to_unlock(world: World) -> Non
     assert await world.store.learning_frozen()
     await world.bot.cases.unlock(world.guild.id + 1, 1)
     assert not await world.store.learning_frozen()
+
+
+async def test_question_for_consent_is_not_posted_while_locked(world: World) -> None:
+    await run(world, "lock")
+    result = await world.answered(await world.slash(world.moderator, "general", "mod consent"))
+    assert await said(world, result) == "This server is locked, so I post nothing here; /unlock lets me ask."
+    assert world.replies("general") == []
+    assert "mod consent" not in [action for _, action, _ in await audit(world)]
 
 
 async def test_reports_still_reach_the_moderators_while_locked(world: World) -> None:
