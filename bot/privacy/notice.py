@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 LOCKED = "Text and ratings of Discord's channels teach me nothing: Discord forbids that without its permission."
 GRANTED = (
-    "Whoever runs me states that Discord gave permission to learn from messages. Even so, a conversation teaches me "
-    "only when everybody whose words are in it agreed with /consent give."
+    "Whoever runs me states that Discord gave permission to learn from messages. Even so, a reply teaches me only when "
+    "everybody agreed with /consent give whose words I read for it, or had read for my own answers among them. Where "
+    "I repeat an answer word for word, whoever is behind that counts as well."
 )
 _ROOM = (
     "In rating rooms I answer prompts that whoever runs me brought; a reaction there teaches me when its member agreed "
@@ -58,7 +59,9 @@ def privacy_text(settings: Settings, *, model: str) -> str:
             "also counted, to choose between versions of me; such counts name nobody.",
             "**What you can do:**\n"
             "- /mydata export: you get all that I hold of you, in a file.\n"
-            "- /mydata delete: I delete it, from what I learned too: versions of me that had read you are taken away.\n"
+            "- /mydata delete: I delete it, from what I learned too: versions of me that had read you are taken away. "
+            "So go the texts of my answers that had read you, of those that had read one of these, and of those that "
+            "repeat them; what was retold in other words beyond that isn't found.\n"
             "- /mydata optout: I read, answer and keep nothing of yours.\n"
             "- /consent withdraw: you teach me nothing.\n"
             "- “Report this reply” in a reply's menu brings it before the server's moderators. Direct messages have "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from bot.records import Ask, Outcome, Provenance, ReplyState
 from bot.store import Store
 from models.prompt import PROMPT_VERSION
 from tests.bot.learning import MODEL_SHA, vote
+from tests.bot.privacy.busy_channel import EXCHANGES, MEMBERS, agreeing_members, in_groups, may_teach, replies_to
 from tests.bot.privacy.channel import Channel
 from tests.bot.stores import GENERATION, PROMPT, Clock, opened
 
@@ -176,3 +178,23 @@ async def test_deletion_takes_the_text_of_all_that_repeat_the_member_and_leaves_
         "SELECT 1 FROM replies, json_each(inherited_member_ids) WHERE value = ?", (MEI,)
     )
     assert inherited == []
+
+
+# ---------------------------------------------------------------------- what a busy channel teaches
+
+
+def test_a_busy_channel_goes_on_to_teach_where_by_the_rule_before_it_soon_taught_nothing() -> None:
+    before, now = 0.0, 0.0
+    for seed in range(5):
+        rng = random.Random(seed)
+        agreeing, askers = agreeing_members(rng), in_groups(rng)
+        before += may_teach(replies_to(askers, bounded=False)[100:], agreeing) / 5
+        now += may_teach(replies_to(askers, bounded=True, repeating=0.05)[100:], agreeing) / 5
+    assert (before, now > 0.02) == (0.0, True)
+
+
+def test_one_member_who_asked_once_keeps_a_channel_from_teaching_for_two_windows_and_not_for_ever() -> None:
+    askers = [0] * 30 + [1] + [0] * 269
+    agreeing = frozenset(range(MEMBERS)) - {1}
+    assert may_teach(replies_to(askers, bounded=False), agreeing) == 30 / EXCHANGES
+    assert may_teach(replies_to(askers, bounded=True), agreeing) > 1 - 40 / EXCHANGES
