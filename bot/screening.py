@@ -11,7 +11,7 @@ import logging
 import re
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
@@ -67,14 +67,13 @@ class Screening:
         if patterns is not None and member_id is not None:
             patterns = patterns.on_texts_of(member_id)
         policy = default_policy(audience, words=words, patterns=patterns)
-        thresholds = THRESHOLDS | server.filter_thresholds
         return replace(
             policy,
             messages=_with_actions(policy.messages, server, "messages", audience),
             answers=_with_actions(policy.answers, server, "answers", audience),
             explicit=explicit(),
             allowed_hosts=policy.allowed_hosts.union(server.filter_sites),
-            thresholds=MappingProxyType({Category(kind): v for kind, v in thresholds.items() if kind in _CATEGORIES}),
+            thresholds=_thresholds(server, audience),
         )
 
     async def rules(self, server: ServerSettings) -> _Rules:
@@ -285,6 +284,16 @@ def _with_actions(usual: Actions, server: ServerSettings, side: str, audience: A
     if audience is Audience.GENERAL:
         own.pop(Category.SEXUAL, None)  # hidden where under-18s may read is Discord's rule, no server's choice
     return MappingProxyType({**usual, **own})
+
+
+def _thresholds(server: ServerSettings, audience: Audience) -> Mapping[Category, float]:
+    given = THRESHOLDS | server.filter_thresholds
+    found = {Category(kind): score for kind, score in given.items() if kind in _CATEGORIES}
+    if (
+        audience is Audience.GENERAL and Category.SEXUAL in found
+    ):  # as with its action: a high score would lift the rule
+        found[Category.SEXUAL] = min(found[Category.SEXUAL], THRESHOLDS[Category.SEXUAL])
+    return MappingProxyType(found)
 
 
 def _compile(words: Sequence[str], patterns: Sequence[str], lists: Sequence[str]) -> _Rules:

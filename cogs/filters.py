@@ -44,6 +44,7 @@ _AGE_RULES = {
 }
 _Aged = discord.TextChannel | discord.VoiceChannel | discord.StageChannel | discord.ForumChannel
 _SEXUAL_RULE = "Where not adults alone read it is always hidden; Discord's age restriction decides that."
+_SEXUAL_THRESHOLD = "Where not adults alone read it stays {:g}: there sexual content is always hidden."
 _SEXUAL_TOLD = (
     "Sexual content in questions and in my answers is hidden as far as I can tell it: by a list of English and Chinese "
     "words, and by the classifier if SAFETY_MODEL names one that knows it. Hints, other languages and pictures pass."
@@ -203,7 +204,9 @@ class Filters(_Changing, name="filter", description="What may be asked and said 
             await self._change(interaction, filter_thresholds=thresholds)
         usual = THRESHOLDS[category]
         set_to = thresholds.get(category, usual)
-        await tell(interaction, f"{category} is found from a score of {set_to:g} on (default: {usual:g}).")
+        told = f"{category} is found from a score of {set_to:g} on (default: {usual:g})."
+        capped = category == Category.SEXUAL and set_to > usual
+        await tell(interaction, f"{told} {_SEXUAL_THRESHOLD.format(usual)}" if capped else told)
 
     async def _policy(self, interaction: discord.Interaction[Any], settings: ServerSettings) -> Policy:
         assert interaction.channel_id is not None

@@ -10,7 +10,7 @@ import pytest
 
 from bot.filter_options import HELP, MOST_WORDS
 from bot.gate import LIMITS
-from bot.moderation.findings import Category
+from bot.moderation.findings import Audience, Category
 from bot.records import ServerSettings
 from bot.screening import THRESHOLDS, Screening
 from tests.bot.test_screening import HATEFUL, Embedded
@@ -181,6 +181,16 @@ async def test_action_is_changed_on_one_side_or_both_and_taken_back(world: World
     await told(world, "mod filter action", category="word", action="default")
     assert (await settings(world)).filter_actions == {}
     assert "word filter" in await answer_to(world, "darn", 3)
+
+
+async def test_threshold_lifts_no_rule_on_sexual_content_where_not_adults_alone_read(world: World) -> None:
+    raised = await told(world, "mod filter threshold", category="sexual", value=1.0)
+    assert "stays 0.8" in raised and "always hidden" in raised
+    assert "sexual 0.8" in fields(await run(world, "mod filter list"))["The classifier's thresholds"]
+    assert (await world.bot.gate.screening.policy(await settings(world), Audience.ADULT)).thresholds["sexual"] == 1.0
+    lowered = await told(world, "mod filter threshold", category="sexual", value=0.5)
+    assert "always hidden" not in lowered
+    assert "sexual 0.5" in fields(await run(world, "mod filter list"))["The classifier's thresholds"]
 
 
 async def test_threshold_decides_what_the_classifier_finds(world: World) -> None:
