@@ -42,6 +42,7 @@ class Receipt:
     adapters: tuple[str, ...] = ()
     serving: str | None = None  # what answers now; None is the base
     changed: bool = False  # what answers was changed for it
+    learns_anew: bool = False  # a night comes by itself, in the place of those that went
     failures: tuple[str, ...] = ()
     copies: tuple[Path, ...] = ()  # of the database, kept aside, which a deletion doesn't reach
 
@@ -154,9 +155,13 @@ class Forget:
             await self._nightly.abandon(nights)
             gone = await self._promotion.retire(lambda night: night in nights or not self._says_whose(night))
             removed, failures = await asyncio.to_thread(self._remove, nights)
-            if gone.adapters:
-                await self._nightly.repeat()
-            return Receipt(rows, tuple(removed), gone.adapters, gone.serving, gone.changed, (*gone.failures, *failures))
+            receipt = Receipt(
+                rows, tuple(removed), gone.adapters, gone.serving, gone.changed, failures=(*gone.failures, *failures)
+            )
+            if not gone.adapters:
+                return receipt
+            await self._nightly.repeat()
+            return replace(receipt, learns_anew=await self._nightly.next_at() is not None)
 
     def _holding(self, members: Set[int]) -> set[str]:
         by_night = members_by_night(self._nights)

@@ -85,8 +85,8 @@ def receipt_text(receipt: Receipt) -> str:
         serving = f"version {receipt.serving}" if receipt.serving else "the model as it came"
         lines.append(
             f"{len(receipt.adapters)} {_plural('version', receipt.adapters)} of me that had learned from you "
-            f"{'is' if len(receipt.adapters) == 1 else 'are'} removed; {serving} answers now, and I learn anew without "
-            "you in the next night."
+            f"{'is' if len(receipt.adapters) == 1 else 'are'} removed; {serving} answers now"
+            f"{', and I learn anew without you in the next night' * receipt.learns_anew}."
         )
     if not receipt.nights and not receipt.adapters:
         lines.append("No version of me had learned from you.")

@@ -18,6 +18,7 @@ from bot.night_work import NightWork
 from bot.privacy.forget import Forget
 from bot.privacy.journal import JOURNAL, Journal, RequestKind
 from bot.privacy.members import MEMBERS, members_of
+from bot.privacy.notice import receipt_text
 from bot.privacy.retention import Pruned, Retention
 from bot.records import Provenance
 from bot.settings import Settings
@@ -143,9 +144,20 @@ async def test_next_scheduled_night_is_due_at_once(tmp_path: Path) -> None:
     async with house(tmp_path, hour=4) as h:
         await night_of(h, MEI)
         assert not await h.nightly.due()
-        await forgetter(h).delete(MEI)
+        receipt = await forgetter(h).delete(MEI)
+        assert "I learn anew without you in the next night" in receipt_text(receipt)
         h.clock.now += 700  # the jitter
         assert await h.nightly.due()
+
+
+@pytest.mark.parametrize(("hour", "frozen"), [(-1, False), (4, True)])
+async def test_receipt_promises_no_night_where_none_comes(tmp_path: Path, hour: int, frozen: bool) -> None:
+    async with house(tmp_path, hour=hour) as h:
+        await night_of(h, MEI)
+        if frozen:
+            await h.nightly.freeze(9)
+        told = receipt_text(await forgetter(h).delete(MEI))
+        assert "the model as it came answers now." in told and "anew" not in told
 
 
 async def test_night_under_way_is_ended_and_leaves_nothing(tmp_path: Path) -> None:
