@@ -4,7 +4,7 @@ An entry is a word or a phrase; `*` at the beginning or end of a word stands for
 Words of spaced scripts match whole words alone ("ass" is not in "classic"); Chinese and Japanese match anywhere. Found
 are words as written, in leetspeak ("sh1t"), with letters repeated ("shiiit") and parted ("s.h.i.t", "s h i t"), and
 with Discord's markup inside ("s||hi||t"). Not found: misspellings ("phuck"), letters left out ("f*ck"), words parted in
-two by a space ("fu ck").
+two by a space ("fu ck"), Chinese words over the end of a line that says more ("他真傻\\n逼近了").
 """
 
 from __future__ import annotations

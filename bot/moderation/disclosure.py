@@ -27,6 +27,12 @@ _TOLD_EMAIL = re.compile(
     r"|here|there|not|and|or|even|available|read|see|go|goes|went|start(?:ed|ing)?) )"
     rf"[a-z]{{2,40}} at {_MAILBOX} dot [a-z]{{2,6}})\b"
 )
+_NAME = "[a-z0-9_%+-]{1,40}"
+# "john . doe @ gmail . com": mailboxes alone, as "@" is also written for "at".
+_PARTED_EMAIL = re.compile(
+    rf"(?<![a-z0-9._%+-])(?:(?:{_NAME}(?: ?\. ?{_NAME}){{1,3}}|(?=[a-z]{{1,40}}[0-9_+-]){_NAME})"
+    rf" ?@ ?{_MAILBOX} ?\. ?[a-z]{{2,6}}|{_NAME} ?@ ?{_MAILBOX} \. [a-z]{{2,6}})(?![a-z0-9])"
+)
 _EXAMPLE_HOST = re.compile(r"(?:@|\.)(?:example\.(?:com|net|org)|example|invalid|test)$")
 _PHONES = tuple(
     re.compile(pattern)
@@ -40,10 +46,17 @@ _PHONES = tuple(
         r"(?<![\w.-])0(?:1[5-7]\d{1,2}[ /-]?(?:\d{7,8}|\d{3,4} \d{3,4})|[2-9]\d{1,3}[ /-]\d{6,8})(?![\w-])",  # Germany
         r"(?<![\w.-])0(?:[1-9](?:[ .-]\d\d){4}|[67]\d{8})(?![\w-]|\.\d)",  # France
         r"(?<![\d-])0(?:7\d{3}[ -]\d{3}[ -]?\d{3}|[12]\d{2,3}[ -]\d{3,4}[ -]\d{3,4})(?![\d-])",  # United Kingdom
+        r"(?<![\d-])02[03489][ -]\d{4}[ -]?\d{4}(?![\d-])",  # its cities
+        r"(?<![\d.-])0(?:[5789]0|1[016789])[ -]\d{4}[ -]\d{4}(?![\d-])",  # mobiles of Japan and South Korea
+        r"(?<![\d.-])0[49]\d\d[ -]\d{3}[ -]\d{3}(?![\d-])",  # of Australia and Taiwan
+        r"(?<![\w.-])8[ -]?\(\d{3}\)[ -]?\d{3}[ -]\d\d[ -]?\d\d(?![\d-])",  # Russia
+        r"(?<![\w.,$£€#-])[6-9]\d{4} \d{3}(?!00)\d\d(?![\w-]|[.,]\d| ?[$£€%])",  # Indian mobile
     )
 )
-# Toll-free, and 555-01xx, which is kept for fiction.
-_PUBLIC_PHONE = re.compile(r"(?:1?8(?:00|33|44|55|66|77|88)\d{7}|1?\d{3}55501\d\d|44800\d+|86?[48]00\d{7})")
+# Toll-free, and what is kept for fiction: 555-01xx, 020 7946 0xxx.
+_PUBLIC_PHONE = re.compile(
+    r"(?:1?8(?:00|33|44|55|66|77|88)\d{7}|1?\d{3}55501\d\d|44800\d+|86?[48]00\d{7}|(?:44|0)2079460\d{3})"
+)
 _CRISIS_LINES = frozenset({"85223892222", "85223820000", "46317116", "442074210000"})
 _SOCIAL_SECURITY = re.compile(
     r"(?<![\w.-])(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])"
@@ -60,20 +73,29 @@ _UNIT = r"(?:,? ?(?:apt|apartment|unit|suite|flat|#)\.? ?\w{1,6})?"
 _POSTCODE = r"(?:[a-z]{2} ?\d{5}(?:-\d{4})?|[a-z]{1,2}\d[a-z\d]? \d[a-z]{2}|\d{5})"
 _GERMAN_STREET = r"[a-z-]{0,40}(?:str(?:asse|\.)|weg|platz|allee|gasse|ring|damm|ufer)"
 _FRENCH_STREET = r"(?:rue|avenue|boulevard|place|chemin|impasse|allee|quai|cours) [a-z' -]{2,40}"
+_ROMANCE_STREET = (
+    r"(?:calle|avenida|avda\.|plaza|paseo|rua|via|viale|piazza|corso|vicolo) [a-z][a-z' .-]{1,40}?,? \d{1,4}[a-z]?"
+)
 # Addresses of stories, films and heads of state, which everybody knows.
 _PUBLIC_ADDRESS = re.compile(r"(?:10 downing|221b baker|21 jump|1600 pennsylvania|742 evergreen|12 grimmauld)\b")
 _ADDRESSES = tuple(
     re.compile(pattern)
     for pattern in (
         rf"(?<![\w-]){_HOUSE}{_UNIT},? (?:[a-z'-]+\.?,? ){{1,4}}?{_POSTCODE}(?!\w)",
-        rf"(?<![\w-]){_HOUSE}{_UNIT}, (?P<place>[a-z][a-z'-]{{2,}}(?: [a-z'-]{{2,}}){{0,2}})(?=[.,!?;)\n]|\Z)",
+        rf"(?<![\w-]){_HOUSE}{_UNIT}, (?P<town>[a-z][a-z'-]{{2,}}(?: [a-z'-]{{2,}}){{0,2}})(?=[.,!?;)\n]|\Z)",
         rf"(?<![a-z-]){_GERMAN_STREET} ?\d{{1,4}}[a-z]?,? \d{{5}} [a-z]{{3,}}",
         rf"(?<![\w-])\d{{1,4}}(?: ?(?:bis|ter))?,? {_FRENCH_STREET},? \d{{5}} [a-z]{{3,}}",
+        rf"(?<![\w-]){_ROMANCE_STREET},? (?:\d{{5}}|\d{{4}}-\d{{3}}) (?P<town>[a-z]{{3,}})",
         rf"(?:\b(?:lives?|living|resides?|home is|address is|house is) (?:at |in |on )?|\baddress: ?){_HOUSE}",
         r"[\u4e00-\u9fff]{1,4}(?:省|市|区|县|镇)[\u4e00-\u9fff]{2,16}(?:路|街|道|巷|弄|胡同|村)\d{1,5}(?:号|弄)"
         r"[\u4e00-\u9fff\d-]{0,12}?\d{1,5}(?:室|单元|栋|幢|楼|房|户)",
         r"(?:家住|住在|住址|地址)(?:是|在|:)? ?[\u4e00-\u9fff]{2,24}(?:路|街|道|巷|弄|胡同|村)\d{1,5}号?",
     )
+)
+_ACCOUNTS = re.compile(  # by which strangers find a member: WeChat's and QQ's
+    r"(?<![a-z])(?:微信号码?|wechat ?id)(?:是|为|is|:| ){0,3}[a-z][a-z0-9_-]{5,19}"
+    r"|(?<![a-z])(?:微信|加v|vx|wechat)(?:是|为|:| ){0,3}(?=[a-z_-]{1,19}\d)[a-z][a-z0-9_-]{5,19}"
+    r"|(?<![a-z])qq(?:号码?|是|为|:| ){0,3}[1-9]\d{4,10}(?![\d.]\d|\d)"
 )
 _SECRETS = re.compile(
     r"(?<![\w.-])(?:"
@@ -99,6 +121,11 @@ _TAILS = (
     re.compile(r"(?<![a-z0-9._%+-])[a-z0-9._%+-]{2,40} at(?: [a-z0-9-]{0,40}(?: d?o?| dot(?: [a-z0-9 -]{0,90})?)?)?\Z"),
     re.compile(rf"(?<![a-z-]){_GERMAN_STREET} ?(?:\d[\da-z, ]{{0,14}})?\Z"),
     re.compile(rf"(?<![\w-])\d{{1,4}}(?: ?(?:bis|ter))?,? {_FRENCH_STREET}[\d ,]{{0,10}}[a-z]{{0,3}}\Z"),
+    re.compile(rf"(?<![\w-]){_ROMANCE_STREET}[\da-z, -]{{0,14}}\Z"),
+    re.compile(
+        rf"(?<![a-z0-9._%+-]){_NAME}(?: ?\. ?{_NAME}){{0,3}} ?@(?: ?[a-z0-9]{{0,12}}(?: ?\.? ?[a-z]{{0,6}}))?\Z"
+    ),
+    re.compile(r"(?<![a-z])(?:微信(?:号码?)?|加v|vx|wechat(?: ?id)?|qq(?:号码?)?)(?:是|为|:| ){0,3}[a-z0-9_-]{0,20}\Z"),
     re.compile(r"\b(?:ssn|social security(?: number)?)\b[^\d\n]{0,12}\Z"),
     re.compile(r"-----[a-z -]{0,40}\Z"),
 )
@@ -132,6 +159,12 @@ def _personal(text: str) -> Iterator[tuple[str, int, int]]:
         for match in _EMAIL.finditer(text):
             if not _EXAMPLE_HOST.search(match[0]):
                 yield "e-mail", *match.span()
+    if " @" in text or "@ " in text or " ." in text:
+        for match in _PARTED_EMAIL.finditer(text):
+            yield "e-mail", *match.span()
+    if any(name in text for name in ("qq", "微信", "wechat", "vx", "加v")):
+        for match in _ACCOUNTS.finditer(text):
+            yield "account", *match.span()
     if any(map(str.isdigit, text)):
         yield from _numbers(text)
 
@@ -142,8 +175,8 @@ def _homes(forms: Forms) -> Iterator[tuple[str, int, int]]:
         return
     for address in _ADDRESSES:
         for match in address.finditer(plain.text):
-            place = match.groupdict().get("place")  # a town has a capital letter: "21 Oak Street, a film"
-            if place and not forms.text[plain.origins[match.start("place")]].isupper():
+            town = "town" in address.groupindex  # has a capital letter: "21 Oak Street, a film"
+            if town and not forms.text[plain.origins[match.start("town")]].isupper():
                 continue
             if not _PUBLIC_ADDRESS.match(match[0]):
                 yield "address", *match.span()

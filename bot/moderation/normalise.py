@@ -32,6 +32,8 @@ _MARKUP = re.compile(
 _DRAWN = {"|3": "b", "|)": "d", "|<": "k", "|-|": "h", "|_|": "u"}
 _TURNED = dict(zip("ɐɔǝɟᵷɥᴉʞɯɹʇʌʍʎ", "acefghikmrtvwy", strict=True))  # upside down
 
+_PERSIAN = dict(zip("۱۵۷", "157", strict=True))  # look like Latin letters, and are digits of numbers
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -185,6 +187,8 @@ def _fold_character(character: str) -> str:
     look_alikes = _tables()
     if character in look_alikes:
         return look_alikes[character]
+    if character.isdecimal():
+        return str(unicodedata.decimal(character))
     folded: list[str] = []
     for letter in _clean_character(character).casefold():
         parts = unicodedata.normalize("NFD", letter) if letter < _EAST_ASIAN else letter
@@ -199,4 +203,4 @@ def _tables() -> dict[str, str]:
     readings = dict(line.split("\t") for line in lines)
     traditional, simplified = (_DATA / "simplified.txt").read_text("utf-8").splitlines()
     table = {character: reading for reading, characters in readings.items() for character in characters}
-    return table | _TURNED | dict(zip(traditional, simplified, strict=True))
+    return table | _TURNED | _PERSIAN | dict(zip(traditional, simplified, strict=True))
