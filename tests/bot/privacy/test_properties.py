@@ -34,7 +34,7 @@ members = st.sampled_from(MEMBERS)
 provenances = st.sampled_from([Provenance.DISCORD, Provenance.OPERATOR, Provenance.DEMO])
 # Who asks, how many messages before theirs the answer reads, and of how many it repeats a run of words; and talk in
 # which the first one's words go from answer to answer while nobody reads their message any more.
-exchanges = st.lists(st.tuples(members, st.integers(1, 3), st.integers(0, 3)), min_size=1, max_size=4)
+exchanges = st.lists(st.tuples(members, st.integers(1, 3), st.integers(0, 3)), min_size=1, max_size=2)
 hearsay = st.permutations(MEMBERS).map(lambda order: [(member, 1, 1) for member in order])
 
 
