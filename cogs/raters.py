@@ -20,6 +20,7 @@ from discord.ext import commands
 from bot import checks, message_links, rater_explained
 from bot.error_handler import press, tell
 from bot.errors import StoreError
+from bot.feedback_ui import OPTED_OUT
 from bot.night_cards import Card, Field
 from bot.notices import as_embed
 from bot.records import Provenance
@@ -129,6 +130,9 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
         if label is Label.NONE:
             changed = await store.remove_gold(reply.id)
             told = "This reply has no gold label any more." if changed else "This reply has no gold label."
+        elif actor.id in await store.opted_out():
+            await tell(interaction, OPTED_OUT)
+            return
         else:
             before = await store.gold(reply.id)
             good = label is Label.GOOD

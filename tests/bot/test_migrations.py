@@ -108,6 +108,18 @@ def test_what_moderators_deleted_before_version_11_teaches_nothing_either(tmp_pa
         assert connection.execute("SELECT message_id FROM never_learn_messages").fetchall() == [(50,), (60,)]
 
 
+def test_labels_that_moderators_gave_after_they_opted_out_go_with_version_12(tmp_path: Path) -> None:
+    path = tmp_path / "encore.sqlite3"
+    with contextlib.closing(create(path, 11)) as connection:
+        connection.executescript(VERSION_1_DATA.split("INSERT INTO ratings")[0])
+        connection.executescript("""
+            INSERT INTO optouts VALUES (9, 100.0);
+            INSERT INTO gold VALUES (1, 1, 9, 99.0), (2, 0, 9, 101.0);
+        """)
+        migrate(connection, path)
+        assert connection.execute("SELECT reply_id FROM gold").fetchall() == [(1,)]
+
+
 def test_every_version_leads_to_the_same_schema(tmp_path: Path) -> None:
     newest = migrations()[-1].version
     with contextlib.closing(create(tmp_path / "blank", newest)) as connection:

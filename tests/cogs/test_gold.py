@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bot.collect import collect
+from bot.feedback_ui import OPTED_OUT
 from bot.records import Provenance
 from cogs.raters import MENU
 from models.prompt import PROMPT_VERSION
@@ -84,6 +85,13 @@ async def test_label_is_kept_told_and_audited(world: World, value: str, good: bo
     stored = await world.reply_shown_by(reply)
     detail = {"reply_id": stored.id, "message_id": reply.id, "label": value}
     assert await audit(world) == [(world.moderator.id, "raters gold", detail)]
+
+
+async def test_label_of_a_moderator_who_opted_out_is_not_kept_and_said_so(world: World) -> None:
+    reply = await a_reply(world)
+    await world.store.opt_out(world.moderator.id, True)
+    assert await label(world, reply.id, "good") == OPTED_OUT
+    assert await audit(world) == []
 
 
 async def test_label_can_be_changed_and_taken_back(world: World) -> None:

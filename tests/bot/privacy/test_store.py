@@ -106,10 +106,15 @@ async def test_nothing_of_who_opted_out_is_written(store: Store) -> None:
     await store.record_preference(reply, other, MEI, Preference.A)
     await store.add_correction(Correction(reply, MEI, ("wrong",), "no", "yes"))
     await store.note_rater(7, MEI, trusted=True)
-    for table in ("ratings", "comparisons", "corrections", "raters"):
+    assert not await store.label_gold(reply, True, MEI)
+    for table in ("ratings", "comparisons", "corrections", "raters", "gold"):
         assert await count(store, f"SELECT count(*) FROM {table}") == 0
     await vote(store, reply, SAM)
     assert [found.member_id for found in await store.votes(reply)] == [SAM]
+    assert await store.label_gold(reply, False, SAM)
+    assert not await store.label_gold(reply, True, MEI)
+    label = await store.gold(reply)
+    assert label is not None and label.actor_id == SAM, "another moderator's label stays"
 
 
 async def test_opting_in_again_counts_from_then_on(store: Store) -> None:
