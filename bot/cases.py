@@ -77,7 +77,9 @@ class Cases:
             about = "Asked by" if case.reply_id is not None else "Written by"
             fields.append(Field(about, f"<@{case.subject_id}>", inline=True))
         if case.report_count:
-            told = [f"<@{report.member_id}>: {report.reason}" for report in case.reports[:_REPORTS_SHOWN]]
+            told = [
+                f"<@{report.member_id}>: {text.as_written(report.reason)}" for report in case.reports[:_REPORTS_SHOWN]
+            ]
             if more := case.report_count - len(told):
                 told.append(f"and {more} more" if told else f"{more} who {'is' if more == 1 else 'are'} not named")
             fields.append(Field(f"Reports: {case.report_count}", "\n".join(told)))
@@ -184,4 +186,4 @@ def _quoted(words: str) -> str:
     if not words.strip():
         return ""
     cut = words if len(words) <= _QUOTED else words[: _QUOTED - 1] + "…"
-    return "> " + text.harmless(cut).replace("\n", "\n> ")
+    return "> " + text.as_written(cut).replace("\n", "\n> ")

@@ -20,6 +20,7 @@ _INVISIBLE = re.compile(
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BLANK_RUN = re.compile(r"\n{3,}")
 _PING = re.compile(r"@(?=everyone|here)|<(?=@[!&]?\d)", re.IGNORECASE)  # as wide as Discord: "@here__" counts
+_SHOWN_OTHERWISE = re.compile(r"(?P<link>https?://[^\s<>\[\]()|`]+)|[\\*_~|`<>#\[\]()-]")
 # A fence as Discord's renderer sees it: anywhere in a line; a language must be the rest of that line.
 _MARK = "```"
 _FENCE = re.compile(r"```(?:([a-z0-9_+\-.#]{1,20})\n)?", re.IGNORECASE)
@@ -97,6 +98,11 @@ def harmless(text: str) -> str:
     """Return text that pings nobody even where allowed mentions fail: a zero-width space breaks each mention."""
     text = _SURROGATE.sub("\ufffd", text).replace("\x00", "")
     return _PING.sub(lambda match: match.group() + "\u200b", text)
+
+
+def as_written(text: str) -> str:
+    """Return text that shows in Discord as it was typed: no markup, no ping, and no link under other words."""
+    return _SHOWN_OTHERWISE.sub(lambda match: match["link"] or f"\\{match[0]}", harmless(text))
 
 
 def subtext(sentence: str) -> str:

@@ -116,6 +116,26 @@ def test_harmless_text_pings_nobody(ping: str) -> None:
     assert not re.search(r"@(everyone|here)|<@[!&]?\d", text.harmless(ping), re.IGNORECASE)
 
 
+@pytest.mark.parametrize(
+    ("typed", "written"),
+    [
+        ("**Encore security:** _verify_", r"\*\*Encore security:\*\* \_verify\_"),
+        ("[here](https://evil.example/log_in)", r"\[here\]\(https://evil.example/log_in\)"),
+        ("[[here](https://evil.example)", r"\[\[here\]\(https://evil.example\)"),
+        (r"\[here](https://evil.example)", r"\\\[here\]\(https://evil.example\)"),
+        ("# big\n-# small\n> quote", "\\# big\n\\-\\# small\n\\> quote"),
+        ("||https://evil.example||", r"\|\|https://evil.example\|\|"),
+        ("今天天气怎么样？ it's 5.", "今天天气怎么样？ it's 5."),
+    ],
+)
+def test_what_was_typed_shows_as_that(typed: str, written: str) -> None:
+    assert text.as_written(typed) == written
+
+
+def test_what_was_typed_pings_nobody() -> None:
+    assert not re.search(r"@(everyone|here)|<@", text.as_written("@everyone <@1> <@&2>"))
+
+
 def test_harmless_leaves_plain_text_alone() -> None:
     assert text.harmless("mail a@b.c, 今天天气怎么样？ <3") == "mail a@b.c, 今天天气怎么样？ <3"
 

@@ -17,7 +17,7 @@ from bot.records import Decision, Provenance
 from cogs.reports import MENU, THANKS, TOO_MANY
 from models.prompt import PROMPT_VERSION
 from tests.cogs.cases import a_case, card, decide, open_count, report
-from tests.cogs.commands import audit, embed_of, fields, words
+from tests.cogs.commands import audit, embed_of, fields, run, words
 from tests.cogs.nights import choose_mod_room
 from tests.cogs.rating import a_reply, press, said
 from tests.world import World, live_world
@@ -49,7 +49,7 @@ async def test_report_brings_the_reply_before_the_moderators(world: World) -> No
     shown = await card(world)
     embed = embed_of(shown)
     assert embed.title == "Case 1: A reply was reported"
-    assert "You *are* a fool" in (embed.description or "")
+    assert r"You \*are\* a fool" in (embed.description or "")
     told = fields(shown)
     assert f"<#{reply.channel_id}>" in told["Where"] and f"/{reply.channel_id}/{reply.id})" in told["Where"]
     assert told["Asked by"] == f"<@{world.alice.id}>"
@@ -57,6 +57,18 @@ async def test_report_brings_the_reply_before_the_moderators(world: World) -> No
     assert embed.footer.text == f"Reply {(await world.reply_shown_by(reply)).id}"
     actions = [name.split(":")[2] for name in world.custom_ids(shown)]
     assert actions == ["dismiss", "delete", "mute", "ban", "unlearn", "lock"]
+
+
+async def test_words_of_members_show_as_typed_and_put_no_link_under_others(world: World) -> None:
+    await world.store.change_server_settings(world.guild.id, world.moderator.id, filter_words=["darn"])
+    bait = "**Encore security:** [verify](https://evil.example/login)"
+    shown = r"\*\*Encore security:\*\* \[verify\]\(https://evil.example/login\)"
+    await world.ask(world.alice, "general", f"darn {bait}")
+    assert shown in (embed_of(await card(world)).description or "")
+    await report(world, (await a_reply(world)).id, bait)
+    assert shown in fields(await card(world, count=2))["Reports: 1"]
+    queue = await run(world, "mod queue")
+    assert all("[verify]" not in str(embed.to_dict()) for embed in queue.embeds) and len(queue.embeds) == 2
 
 
 async def test_reply_is_named_by_its_link_and_by_the_menu(world: World) -> None:
