@@ -27,6 +27,7 @@ OWNED = {
     "gold": "actor_id",
     "raters": "member_id",
     "consents": "member_id",
+    "optins": "member_id",
     "reports": "member_id",
     "member_usage": "member_id",
     "cases": "subject_id",
@@ -159,14 +160,27 @@ class PrivacyQueries:
         return self._opted_out
 
     async def opt_out(self, member_id: int, out: bool, *, at: float | None = None) -> bool:
-        """Have nothing of a member read or kept from now on, or end that; return False when it was so already."""
-        sql = (
-            "INSERT INTO optouts (member_id, opted_out_at) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING member_id"
-            if out
-            else "DELETE FROM optouts WHERE member_id = ? AND ? IS NOT NULL RETURNING member_id"
-        )
+        """Have nothing of a member read or kept from now on, or end that; return False when it was so already.
+
+        The end is noted in any case: a restored backup may know of no opt-out, but Discord still has what was reacted.
+        """
+        at = self._clock() if at is None else at
         try:
-            return bool(await self._database.write(sql, (member_id, self._clock() if at is None else at)))
+            async with self._database.transaction() as connection:
+                if out:
+                    changed = await connection.execute_fetchall(
+                        "INSERT INTO optouts (member_id, opted_out_at) VALUES (?, ?) ON CONFLICT DO NOTHING"
+                        " RETURNING member_id",
+                        (member_id, at),
+                    )
+                else:
+                    changed = await connection.execute_fetchall(
+                        "DELETE FROM optouts WHERE member_id = ? RETURNING member_id", (member_id,)
+                    )
+                    await connection.execute_fetchall(
+                        "INSERT OR REPLACE INTO optins (member_id, opted_in_at) VALUES (?, ?)", (member_id, at)
+                    )
+            return bool(list(changed))
         finally:
             self._opted_out = None  # cancelled at the commit, it may or may not have happened
 

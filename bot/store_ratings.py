@@ -55,7 +55,8 @@ class RatingQueries:
         """Make a message's reactions those of `present`: {(member_id, emoji): value}, None if it counts for nothing.
 
         What already stood keeps its value, whatever its emoji counts for now, and its place in time, so that a later
-        vote by button is not undone by a restart. What a member had deleted stays so, though Discord still shows it.
+        vote by button is not undone by a restart. What a member had deleted, or gave while they had opted out, stays
+        away, though Discord still shows it.
         """
         async with self._database.transaction() as connection:
             kept = await connection.execute_fetchall(
@@ -65,8 +66,10 @@ class RatingQueries:
             )
             stood = {(member_id, emoji) for member_id, emoji in kept}
             forgotten = await connection.execute_fetchall(
-                "SELECT deletions.member_id FROM reply_messages JOIN replies ON replies.id = reply_id JOIN deletions"
-                " ON requested_at >= created_at WHERE message_id = ?",
+                "SELECT ended.member_id FROM reply_messages JOIN replies ON replies.id = reply_id"
+                " JOIN (SELECT member_id, requested_at AS at FROM deletions"
+                " UNION ALL SELECT member_id, opted_in_at FROM optins) AS ended"
+                " ON ended.at >= created_at WHERE message_id = ?",
                 (message_id,),
             )
             gone = {member_id for (member_id,) in forgotten}

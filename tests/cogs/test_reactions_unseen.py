@@ -34,6 +34,16 @@ async def test_reactions_made_while_the_bot_was_away_are_found_at_the_start(worl
     await votes_become(world, other, {world.bob.id: ("reaction:❤️", 1.0)})
 
 
+async def test_reactions_of_while_a_member_had_opted_out_are_not_found_at_a_later_start(world: World) -> None:
+    reply = await a_reply(world)
+    await world.store.opt_out(world.bob.id, True)
+    await world.react(world.bob, reply, "👍")
+    await world.store.opt_out(world.bob.id, False)
+    _react_unseen(reply, "🔥", world.alice)
+    await world.restart()
+    await votes_become(world, reply, {world.alice.id: ("reaction:🔥", 1.0)})
+
+
 async def test_reactions_dropped_in_a_flood_are_found_once_the_store_takes_events_again(world: World) -> None:
     reply = await a_reply(world)
     await votes(world, reply)

@@ -178,6 +178,7 @@ async def test_export_holds_every_row_of_the_member_and_no_word_of_others(store:
         "consents": 1,
         "replies": 1,
         "audit": 1,
+        "optins": 0,
         "optouts": 0,
         "deletions": 0,
         "replies_to_others_that_read_you": 1,
@@ -305,3 +306,23 @@ async def test_deleted_reactions_do_not_come_back_from_discord(store: Store) -> 
     new = await new_reply(store, 51)
     await store.reconcile_reactions(51, present)
     assert {found.member_id for found in await store.votes(new)} == {MEI, SAM}, "rated after the deletion"
+
+
+async def test_reactions_of_while_a_member_had_opted_out_never_count(store: Store) -> None:
+    clock = store._clock
+    assert isinstance(clock, Clock)
+    old = await new_reply(store, 50)
+    present: dict[tuple[int, str], float | None] = {(MEI, "👍"): 1.0, (SAM, "👍"): 1.0}
+    await store.opt_out(MEI, True)
+    await store.reconcile_reactions(50, present)
+    clock.now += 100
+    await store.opt_out(MEI, False)
+    await store.reconcile_reactions(50, present)
+    assert [found.member_id for found in await store.votes(old)] == [SAM]
+    clock.now += 100
+    new = await new_reply(store, 51)
+    await store.reconcile_reactions(51, present)
+    assert {found.member_id for found in await store.votes(new)} == {MEI, SAM}, "rated since they came back"
+    assert len((await store.held(MEI))["optins"]) == 1
+    await store.erase(replace(deletion(MEI), requested_at=clock.now))
+    assert (await store.held(MEI))["optins"] == []
