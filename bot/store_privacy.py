@@ -210,6 +210,7 @@ class PrivacyQueries:
             )
             tables[name] = [dict(zip(told_of, row, strict=True)) for row in found]
         tables["audit_of_others_that_names_you"] = await self._audit_naming(member_id)
+        tables["nights_that_name_you"] = await self._nights_naming(member_id)
         return tables
 
     async def _audit_naming(self, member_id: int) -> list[dict[str, Any]]:
@@ -230,6 +231,23 @@ class PrivacyQueries:
                 },
             }
             for *row, detail in found
+        ]
+
+    async def _nights_naming(self, member_id: int) -> list[dict[str, Any]]:
+        """Return the nights that name a member in what they say, and which of their figures do."""
+        if member_id < _SHORTEST_SNOWFLAKE:
+            return []
+        found = await self._database.read(
+            "SELECT id, started_at, figures FROM nights WHERE instr(sentences || warnings || figures, ?)",
+            (str(member_id),),
+        )
+        return [
+            {
+                "id": night_id,
+                "started_at": started_at,
+                "figures": [name for name, value in json.loads(figures).items() if str(member_id) in json.dumps(value)],
+            }
+            for night_id, started_at, figures in found
         ]
 
     # ------------------------------------------------------------------ deletion

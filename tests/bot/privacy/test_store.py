@@ -12,7 +12,7 @@ import pytest
 
 from bot import store_privacy
 from bot.database import connect
-from bot.learning_records import Cause, Night, NightState
+from bot.learning_records import MEMBERS_LEFT_OUT, TAKEN_BACK_BY, Cause, Night, NightOutcome, NightState
 from bot.moderation.limits import Count, Scope
 from bot.privacy.journal import Request
 from bot.records import CaseSource, Correction, Decision, Preference, Provenance
@@ -187,6 +187,7 @@ async def test_export_holds_every_row_of_the_member_and_no_word_of_others(store:
         "cases_you_decided": 0,
         "system_prompts_you_wrote": 0,
         "audit_of_others_that_names_you": 2,
+        "nights_that_name_you": 1,
     }
     assert held["corrections"][0]["comment"] == "我的话"
     assert held["replies"][0]["id"] == replies["own"]
@@ -211,6 +212,18 @@ async def test_export_says_what_the_member_decided_and_what_others_did_to_them_w
     told = {row["action"]: row["detail"] for row in held["audit_of_others_that_names_you"]}
     assert told == {"raters ban": {"member": MEI}, "mod mute": {"member_id": MEI}, "settings": {}}
     assert not any(other in str(held) for other in (str(SAM), str(LIN), "rude is", "LIN", "friends"))
+
+
+async def test_export_says_which_nights_name_the_member_in_their_figures(store: Store) -> None:
+    night = Night("2026-11-24", Cause.SCHEDULE, NightState.RUNNING, 1.0)
+    await store.begin_night(night)
+    figures = {"members": 3, MEMBERS_LEFT_OUT: [SAM, MEI], TAKEN_BACK_BY: [SAM]}
+    ended = replace(night, state=NightState.FINISHED, outcome=NightOutcome.RETRACTED, finished_at=2.0, figures=figures)
+    await store.end_night(ended)
+    assert (await store.held(MEI))["nights_that_name_you"] == [
+        {"id": night.id, "started_at": 1.0, "figures": [MEMBERS_LEFT_OUT]}
+    ]
+    assert (await store.held(LIN))["nights_that_name_you"] == []
 
 
 async def test_deletion_leaves_no_trace_of_the_member_but_what_must_stay(store: Store) -> None:
