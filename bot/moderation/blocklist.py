@@ -4,7 +4,7 @@ An entry is a word or a phrase; `*` at the beginning or end of a word stands for
 Words of spaced scripts match whole words alone ("ass" is not in "classic"); Chinese and Japanese match anywhere. Found
 are words as written, in leetspeak ("sh1t"), with letters repeated ("shiiit") and parted ("s.h.i.t", "s h i t"), and
 with Discord's markup inside ("s||hi||t"). Not found: misspellings ("phuck"), letters left out ("f*ck"), words parted in
-two by a space ("fu ck"), Chinese words over the end of a line that says more ("他真傻\\n逼近了").
+two by a space ("fu ck"), Chinese ones by a line's end where the next line goes on without a mark ("他真傻\\n逼近了").
 """
 
 from __future__ import annotations
@@ -178,7 +178,8 @@ class Blocklist:
 
     def _in_spaceless(self, text: str, letters: Plain) -> Iterator[tuple[int, int, str]]:
         for start, end, written in self._anywhere.find(readings.runs(letters.text, letters.origins), text):
-            if not _WIDE_GAP.search(text, start, end) or _is_a_column(text, start, end):
+            gaps = set(_WIDE_GAP.findall(text[start:end]))
+            if not gaps or (gaps == {"\n"} and (_ends_there(text, end) or _is_a_column(text, start, end))):
                 yield start, end, written
 
     def _in_symbols(self, text: str) -> Iterator[tuple[int, int, str]]:
@@ -243,6 +244,11 @@ def explicit() -> Blocklist:
 @lru_cache(maxsize=1 << 14)
 def _key(letters: str) -> str:
     return _letters(readings.runs(letters, range(len(letters))))
+
+
+def _ends_there(text: str, end: int) -> bool:
+    """Return whether no longer word may go on: the second half of 傻 and 逼 is not the first of 逼近."""
+    return end == len(text) or not is_spaceless(text[end])
 
 
 def _is_a_column(text: str, start: int, end: int) -> bool:

@@ -44,6 +44,7 @@ def linked(text: str) -> list[tuple[str, str]]:
         ("mobile 0412 345 678", "phone"),
         ("text 98765 43210 tonight", "phone"),
         ("8 (912) 345-67-89", "phone"),
+        ("(11) 91234-5678", "phone"),
         ("١٣٨١٢٣٤٥٦٧٨", "phone"),
         ("۱۳۸۱۲۳۴۵۶۷۸", "phone"),
         ("john . doe @ gmail . com", "e-mail"),
