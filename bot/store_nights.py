@@ -276,6 +276,11 @@ class NightQueries:
             ),
         )
 
+    async def unname_night(self, night: Night) -> None:
+        """Keep a night that ended without who asked for it, and with what it now says."""
+        await self.end_night(night)
+        await self._database.write("UPDATE nights SET actor_id = NULL WHERE id = ?", (night.id,))
+
     async def night(self, night_id: str) -> Night | None:
         found = await self._database.read(f"SELECT {_NIGHT_COLUMNS} FROM nights WHERE id = ?", (night_id,))
         return _night(found[0]) if found else None

@@ -280,10 +280,11 @@ class PrivacyQueries:
     # ------------------------------------------------------------------ retention
 
     async def prune_replies(self, before: float) -> int:
-        """Delete the replies made before a time, with what was said of them; return how many.
+        """Delete the replies made before a time, with what was said of them and what guards them; return how many.
 
         What was imported stays: it is nobody's here, and its file may date it to before it came.
         """
+        await self._database.write("DELETE FROM optins WHERE opted_in_at < ?", (before,))
         sql = "DELETE FROM replies WHERE created_at < ? AND provenance <> 'import' RETURNING 1"
         return len(await self._database.write(sql, (before,)))
 

@@ -15,6 +15,8 @@ from bot.store_servers import insert_audit
 
 _COLUMNS = "guild_id, member_id, coalesce(trust_given, trusted), banned, joined_at, trust_given"
 
+_SAID = (("ratings", "reply_id"), ("comparisons", "reply_b"), ("corrections", "reply_id"))
+
 
 @dataclass(frozen=True, slots=True)
 class RaterRow:
@@ -121,6 +123,21 @@ class RaterQueries:
                 action = "raters ban" if banned else "raters unban"
                 await insert_audit(connection, key, actor_id, action, {"member_id": member_id}, self._clock())
         return changed
+
+    async def prune_raters(self) -> int:
+        """Delete what is known of raters of whose ratings in a server none is left; return of how many.
+
+        What moderators said of them stays: whom they banned, trust or distrust.
+        """
+        said = " UNION ".join(
+            f"SELECT guild_id, {table}.member_id FROM {table} JOIN replies ON replies.id = {column}"
+            for table, column in _SAID
+        )
+        gone = await self._database.write(
+            "DELETE FROM raters WHERE banned = 0 AND trust_given IS NULL"
+            f" AND (guild_id, member_id) NOT IN ({said}) RETURNING 1"
+        )
+        return len(gone)
 
 
 async def set_banned(connection: aiosqlite.Connection, guild_key: int, member_id: int, banned: bool) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from bot import checks, message_links, rater_explained
 from bot.error_handler import press, tell
 from bot.errors import StoreError
 from bot.feedback_ui import OPTED_OUT
+from bot.moderation.limits import day_of
 from bot.night_cards import Card, Field
 from bot.notices import as_embed
 from bot.records import Provenance
@@ -77,7 +79,7 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
         self._menu = app_commands.ContextMenu(name=MENU, callback=self.label_message)
         app_commands.default_permissions(manage_guild=True)(self._menu)
         app_commands.guild_only()(self._menu)
-        self._noted: OrderedDict[tuple[int, int], tuple[bool, float | None]] = OrderedDict()
+        self._noted: OrderedDict[tuple[int, int], tuple[bool, float | None, int]] = OrderedDict()
         self._checking: asyncio.Task[None] | None = None
 
     async def cog_load(self) -> None:
@@ -321,14 +323,15 @@ class Raters(commands.GroupCog, group_name="raters", group_description="Show me 
     async def _note(
         self, member: discord.Member, *, moderates: bool | None = None, of_message: int | None = None
     ) -> None:
-        """Note, once as long as it stays so, whether a rater moderates and since when they are a member.
+        """Note, once a day as long as it stays so, whether a rater moderates and since when they are a member.
 
-        With `of_message` nothing is noted unless that message shows a reply.
+        Every day, since retention or a deletion may have dropped it. With `of_message` nothing is noted unless that
+        message shows a reply.
         """
         if moderates is None:
             moderates = member.guild_permissions.manage_guild
         joined_at = member.joined_at.timestamp() if member.joined_at else None
-        key, facts = (member.guild.id, member.id), (moderates, joined_at)
+        key, facts = (member.guild.id, member.id), (moderates, joined_at, day_of(time.time()))
         if self._noted.get(key) == facts:
             return
         try:

@@ -49,9 +49,11 @@ def privacy_text(settings: Settings, *, model: str) -> str:
             "no other company gets your messages. I can be wrong.",
             f"**What I read:** {intent}, with the messages before them that they need to be understood.",
             f"**What I keep:** for {days}, my replies, the ids of the messages and members they answered, the text "
-            "that I read for them in the form the model reads, ratings, what you write in my forms, and how much you "
-            "asked today. Moderators' changes, reports to them, and messages and answers that a server's filter hid or "
-            f"reported to them are kept for {_days(settings.retention_days_audit)}. Whether you agreed, opted out, or "
+            "that I read for them in the form the model reads, ratings, with since when their rater is a member and "
+            "whether they moderate, what you write in my forms, and how much you asked today. That you asked for a "
+            f"night, or one names you, is kept for {_days(settings.retention_days_nights)}; moderators' changes, "
+            "reports to them, and messages and answers that a server's filter hid or reported to them, for "
+            f"{_days(settings.retention_days_audit)}. Whether you agreed, opted out, or "
             "are muted or banned from rating stays until that changes. Backups are for whoever runs me to delete; when "
             "one is put back, what was deleted since is deleted from it again, and what you chose since holds. "
             f"A database that was replaced so, or damaged, is removed after {COPY_DAYS} days.",

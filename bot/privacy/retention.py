@@ -1,6 +1,7 @@
 """How long anything is kept: once a day, what is older than the operator's limits goes, and old copies of the database.
 
-Owns when and what; a limit of 0 days keeps for ever. What nights made of old ratings stays until its adapter goes.
+Owns when and what; a limit of 0 days keeps for ever. What nights made of old ratings stays until its adapter goes;
+their rows stay for the history, and name nobody any more.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import logging
 import shutil
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.backups import COPY_DAYS, remove_kept
 from bot.errors import EncoreError
+from bot.learning_records import MEMBERS_LEFT_OUT, TAKEN_BACK_BY, Night
 from bot.moderation.limits import day_of
+from bot.night_cards import naming
 from bot.privacy.members import MEMBERS
 
 if TYPE_CHECKING:
@@ -80,9 +83,15 @@ class Retention:
         settings = self._settings
         await self._store.usage(day_of(self._clock()))
         replies = await self._store.prune_replies(self._before(settings.retention_days_replies))
+        if settings.retention_days_replies:
+            await self._store.prune_raters()
         audit = await self._store.prune_audit(self._before(settings.retention_days_audit))
         cases = await self._store.prune_cases(self._before(settings.retention_days_audit))
         ended = await self._store.nights_ended_before(self._before(settings.retention_days_nights))
+        for night_id in ended:
+            night = await self._store.night(night_id)
+            if night is not None and (unnamed := _without_names(night)) != night:
+                await self._store.unname_night(unnamed)
         nights = await asyncio.to_thread(self._strip, ended)
         copies = await asyncio.to_thread(remove_kept, self._store.path, self._before(COPY_DAYS))
         return Pruned(replies, audit, nights, cases, copies)
@@ -103,3 +112,17 @@ class Retention:
                     path.unlink()
             stripped += bool(found)
         return stripped
+
+
+def _without_names(night: Night) -> Night:
+    """Return a night whose sentences count members instead of naming them; its lists keep their lengths."""
+    lists = {
+        name: [0] * len(night.figures[name]) for name in (TAKEN_BACK_BY, MEMBERS_LEFT_OUT) if name in night.figures
+    }
+    return replace(
+        night,
+        actor_id=None,
+        sentences=tuple(naming(sentence, frozenset()) for sentence in night.sentences),
+        warnings=tuple(naming(sentence, frozenset()) for sentence in night.warnings),
+        figures={**night.figures, **lists},
+    )

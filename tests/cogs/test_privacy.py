@@ -73,6 +73,7 @@ async def test_privacy_says_what_really_holds(world: World) -> None:
     for promise in (
         "I am a bot",
         "365 days",
+        "90 days",
         "teach me nothing",
         "/mydata delete",
         "/consent withdraw",

@@ -11,11 +11,13 @@ import pytest
 from bot.collect import collect
 from bot.errors import StoreError
 from bot.feedback_ui import RATE
+from bot.moderation.limits import day_of
 from bot.records import Provenance
 from cogs.raters import Raters
 from models.prompt import PROMPT_VERSION
 from tests.bot.learning import MODEL_SHA, ended_reply, vote
 from tests.cogs.commands import assert_hidden, assert_refused, audit, embed_of, leaves, run, show_to_members, words
+from tests.cogs.privacy import delete_data
 from tests.cogs.rating import a_reply, press
 from tests.world import World, live_world
 
@@ -62,6 +64,21 @@ async def test_raters_are_noted_with_whether_they_moderate(world: World) -> None
         return found if len(found) == 2 else None
 
     assert await world.eventually(both) == {world.alice.id: False, world.moderator.id: True}
+
+
+async def test_rater_whose_facts_were_removed_is_noted_again_the_next_day(world: World, monkeypatch: Any) -> None:
+    reply = await a_reply(world)
+
+    async def noted() -> bool:
+        return await trusted(world) == {world.moderator.id: True}
+
+    await press(world, world.moderator, reply, "up")
+    await world.eventually(noted)
+    await delete_data(world.store, world.moderator)
+    assert await trusted(world) == {}
+    monkeypatch.setattr("cogs.raters.day_of", lambda now: day_of(now) + 1)
+    await press(world, world.moderator, reply, "up")
+    await world.eventually(noted)
 
 
 async def test_moderator_who_only_reacts_is_trusted_too(world: World) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bot.backups import gone_by, kept_aside, restore
 from bot.database import beside
-from bot.learning_records import Cause, NightOutcome
+from bot.learning_records import MEMBERS_LEFT_OUT, TAKEN_BACK_BY, Cause, Night, NightOutcome, NightState
 from bot.moderation.limits import Count, Scope, day_of
 from bot.privacy.retention import Retention
-from bot.records import Provenance
+from bot.records import Correction, Provenance
 from bot.settings import Settings
-from tests.bot.learning import ended_reply
+from tests.bot.learning import ended_reply, vote
 from tests.bot.nights import house
 from tests.bot.stores import new_reply
 
@@ -107,3 +108,47 @@ async def test_copies_kept_aside_go_30_days_after_they_were_kept(tmp_path: Path)
         assert gone_by([copies[1], named_by_hand]) is None, "nobody knows when"
         assert (await retention.prune()).copies == 1
         assert kept_aside(h.store.path) == [named_by_hand]
+
+
+async def test_what_is_known_of_raters_goes_with_their_last_rating_but_not_what_moderators_said(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        for rater in (3, 4, 5, 6):
+            await h.store.note_rater(7, rater, trusted=False, joined_at=1.7e9)
+            await vote(h.store, await ended_reply(h.store), rater)
+        await h.store.ban_rater(7, 4, 9)
+        await h.store.trust_rater(7, 5, 9, False)
+        h.clock.now += 400 * _DAY
+        new = await ended_reply(h.store)
+        await h.store.add_correction(Correction(new, 6, ("wrong",), "", "no"))
+        forever = Settings(retention_days_replies=0)
+        await Retention(h.store, forever, nights=h.work.folder, clock=h.clock).prune()
+        assert len(await h.store.raters()) == 4
+        await Retention(h.store, Settings(), nights=h.work.folder, clock=h.clock).prune()
+        assert {rater.member_id for rater in await h.store.raters()} == {4, 5, 6}
+
+
+async def test_old_nights_name_nobody_and_stay_in_the_history(tmp_path: Path) -> None:
+    mei, lin = 300_000_000_000_000_001, 300_000_000_000_000_002
+    async with house(tmp_path) as h:
+        for number in (1, 2):
+            night = Night(f"night-{number}", Cause.MODERATOR, NightState.RUNNING, h.clock.now, actor_id=mei)
+            await h.store.begin_night(night)
+            ended = replace(
+                night,
+                state=NightState.FINISHED,
+                outcome=NightOutcome.RETRACTED,
+                finished_at=h.clock.now,
+                sentences=("Nothing new.",),
+                warnings=(f"The raters {mei}, {lin} vote as one.",),
+                figures={"members": 2, MEMBERS_LEFT_OUT: [mei, lin], TAKEN_BACK_BY: [lin]},
+            )
+            await h.store.end_night(ended)
+            h.clock.now += 60 * _DAY
+        await Retention(h.store, Settings(), nights=h.work.folder, clock=h.clock).prune()
+        new, old = await h.store.nights(9)
+        assert new == ended, "90 days haven't passed"
+        assert (old.id, old.actor_id, old.outcome) == ("night-1", None, NightOutcome.RETRACTED)
+        assert old.figures == {"members": 2, MEMBERS_LEFT_OUT: [0, 0], TAKEN_BACK_BY: [0]}
+        assert old.sentences == ("Nothing new.",) and "2 members vote as one" in old.warnings[0]
+        [named] = (await h.store.held(mei))["nights_that_name_you"]
+        assert named["id"] == "night-2"
