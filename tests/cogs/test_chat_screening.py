@@ -231,13 +231,3 @@ async def test_role_and_channel_have_limits_of_their_own(world: World) -> None:
     shown = await world.answered_in("general", 3)
     assert shown[1].content == "hello"
     assert "all of this channel's answers" in shown[2].content
-
-
-async def test_deleting_ones_data_deletes_what_is_counted(world: World) -> None:
-    await allow(world, quotas={"member": {"messages_per_day": 1}})
-    await world.ask(world.alice, "general", "hello")
-    await world.answered_in("general")
-    question = await world.answered(await world.slash(world.alice, "general", "mydata delete"))
-    await world.answered(await world.click(world.alice, question.response, label="Delete everything"))
-    await world.ask(world.alice, "general", "hello again")
-    assert (await world.answered_in("general", 2))[-1].content == "hello again"
