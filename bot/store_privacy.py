@@ -265,6 +265,10 @@ class PrivacyQueries:
                 (deletion.id, deletion.member_id, deletion.requested_at),
             )
             gone = await self._erase(connection, deletion.member_id) if list(begun) else None
+            await connection.execute_fetchall(
+                "DELETE FROM deletions WHERE member_id = ? AND id <> ? AND requested_at <= ?",
+                (deletion.member_id, deletion.id, deletion.requested_at),
+            )
         await self._database.empty_log()
         return gone
 

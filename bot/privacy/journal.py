@@ -1,7 +1,7 @@
 """The journal of what members asked for: one line a request, in a file of its own, since a restored database forgot it.
 
-Owns that a request which was acknowledged is never lost, and that of a member's choices only the last is kept. What a
-request does is `bot.privacy.forget`'s.
+Owns that a request which was acknowledged is never lost, and that of a member's deletions and choices only the last is
+kept: three lines a member at most. What a request does is `bot.privacy.forget`'s.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class RequestKind(StrEnum):
 
 _CONSENT = frozenset({RequestKind.GIVE, RequestKind.WITHDRAW})
 _OPTING = frozenset({RequestKind.OPT_OUT, RequestKind.OPT_IN})
-_REPLACES = {  # a deletion ends a consent, and leaves an opt-out
-    RequestKind.DELETE: _CONSENT,
+_REPLACES = {  # a deletion does what an earlier one did, and ends a consent; it leaves an opt-out
+    RequestKind.DELETE: _CONSENT | {RequestKind.DELETE},
     RequestKind.GIVE: _CONSENT,
     RequestKind.WITHDRAW: _CONSENT,
     RequestKind.OPT_OUT: _OPTING,
@@ -72,7 +72,13 @@ class Journal:
 
         Raises OSError.
         """
-        return [request for line in self._lines() if (request := _read(line)) is not None]
+        requests = [request for line in self._lines() if (request := _read(line)) is not None]
+        kept, replaced = [], set()
+        for request in reversed(requests):  # files of before have what would be replaced today
+            if (request.member_id, request.kind) not in replaced:
+                kept.append(request)
+                replaced.update((request.member_id, kind) for kind in _REPLACES[request.kind])
+        return kept[::-1]
 
     def _lines(self) -> list[str]:
         try:

@@ -11,9 +11,27 @@ from bot.privacy.journal import Journal, RequestKind
 def test_requests_are_read_back_in_their_order(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "deletions.jsonl")
     assert journal.read() == []
-    made = [journal.add(3, now=1.0), journal.add(4, now=2.0), journal.add(3, now=3.0)]
+    made = [journal.add(3, now=1.0), journal.add(4, now=2.0), journal.add(5, now=3.0)]
     assert Journal(journal.path).read() == made
     assert len({deletion.id for deletion in made}) == 3
+
+
+def test_a_member_who_deletes_over_and_over_adds_no_line(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "deletions.jsonl")
+    other = journal.add(4, now=1.0)
+    first = journal.add(3, now=2.0)
+    size = journal.path.stat().st_size
+    for _ in range(50):
+        last = journal.add(3, now=3.0)
+    assert journal.path.stat().st_size == size
+    assert journal.read() == [other, last] and last.id != first.id
+
+
+def test_lines_of_before_deletions_were_replaced_count_once(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "deletions.jsonl")
+    lines = [{"id": name, "member_id": 3, "requested_at": 1.0, "kind": "delete"} for name in ("first", "last")]
+    journal.path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
+    assert [deletion.id for deletion in journal.read()] == ["last"]
 
 
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ class Policy(RuleBasedStateMachine):
         self.backup = {
             "replies": dict(self.replies),
             "votes": set(self.votes),
-            "deletions": len(self._deletions()),
+            "deletions": self._deletions().keys(),
         }
 
     @precondition(lambda self: self.backup)
@@ -192,13 +192,14 @@ class Policy(RuleBasedStateMachine):
         self.do(self.opened.aclose())
         self.do(restore(self.folder / "backup.sqlite3", self.folder / "encore.sqlite3"))
         self.replies, self.votes = dict(self.backup["replies"]), set(self.backup["votes"])
-        for member in self._deletions()[self.backup["deletions"] :]:
-            self._forget(member)
+        for deletion, member in self._deletions().items():
+            if deletion not in self.backup["deletions"]:
+                self._forget(member)
         self.start()
 
-    def _deletions(self) -> list[int]:
+    def _deletions(self) -> dict[str, int]:
         requests = Journal(self.folder / JOURNAL).read()
-        return [asked.member_id for asked in requests if asked.kind is RequestKind.DELETE]
+        return {asked.id: asked.member_id for asked in requests if asked.kind is RequestKind.DELETE}
 
     @precondition(lambda self: self.replies)
     @rule(member=members)

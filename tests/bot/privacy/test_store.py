@@ -270,6 +270,15 @@ async def test_deletion_is_done_once_and_remembered_until_it_is_finished(store: 
     assert await store.unfinished_deletions([first, second]) == [second]
 
 
+async def test_deletion_takes_the_note_of_an_earlier_one_with_it(store: Store) -> None:
+    for name in ("d1", "d2"):
+        await store.erase(deletion(MEI, name))
+        await store.finish_deletion(name)
+    await store.erase(deletion(LIN, "d3"))
+    assert [row["id"] for row in (await store.held(MEI))["deletions"]] == ["d2"]
+    assert [row["id"] for row in (await store.held(LIN))["deletions"]] == ["d3"]
+
+
 async def test_deletion_ends_no_ban(store: Store) -> None:
     await store.note_rater(7, MEI, banned=True)
     await store.erase(deletion(MEI))
