@@ -73,7 +73,8 @@ class Journal:
         Raises OSError.
         """
         requests = [request for line in self._lines() if (request := _read(line)) is not None]
-        kept, replaced = [], set()
+        kept: list[Request] = []
+        replaced: set[tuple[int, RequestKind]] = set()
         for request in reversed(requests):  # files of before have what would be replaced today
             if (request.member_id, request.kind) not in replaced:
                 kept.append(request)
