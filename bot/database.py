@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import hashlib
 import logging
 import os
 import sqlite3
@@ -154,6 +155,7 @@ def migrate(connection: sqlite3.Connection, path: Path, *, to: int | None = None
             f"{path} was written by a newer Encore (version {present}, this one knows {newest}): update Encore."
         )
     connection.execute("PRAGMA foreign_keys = OFF")  # a table may be rebuilt; foreign_key_check stands in
+    connection.create_function("sha256", 1, lambda text: hashlib.sha256(text.encode()).hexdigest())  # for migrations
     for migration in known:
         if present < migration.version <= (newest if to is None else to):
             try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import re
 import sqlite3
 from pathlib import Path
@@ -120,6 +122,35 @@ def test_labels_that_moderators_gave_after_they_opted_out_go_with_version_12(tmp
         assert connection.execute("SELECT reply_id FROM gold").fetchall() == [(1,)]
 
 
+def test_prompts_from_before_version_9_are_their_writers_words_or_nobodys(tmp_path: Path) -> None:
+    def sha(text: str) -> str:
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    path = tmp_path / "encore.sqlite3"
+    with contextlib.closing(create(path, 8)) as connection:
+        audit = "INSERT INTO audit (guild_id, actor_id, action, detail, created_at) VALUES (?, ?, 'settings', ?, 5.0)"
+        settings = "INSERT INTO guild_settings VALUES (?, 'system_prompt', ?)"
+        connection.execute(audit, (7, 9, json.dumps({"system_prompt": ["Pruned.", "You are Mia."]})))
+        connection.execute(audit, (7, 10, json.dumps({"system_prompt": ["You are Mia.", "You are Lin."]})))
+        connection.execute(
+            audit, (7, 9, json.dumps({"system_prompt": ["You are Lin.", None], "paused": [False, True]}))
+        )
+        connection.execute("INSERT INTO deletions VALUES ('d', 10, 6.0, 6.0)")
+        connection.execute(settings, (7, "null"))
+        connection.execute(settings, (8, json.dumps("You are Sam.")))
+        replies = [(1, 7, "You are Mia."), (2, 7, "Of long ago."), (3, 7, "The operator's."), (4, 6, "The operator's.")]
+        connection.executemany(
+            "INSERT INTO replies (asked_message_id, variant, channel_id, guild_id, member_id, provenance, created_at,"
+            " system_sha256) VALUES (?, 0, 70, ?, 3, 'discord', 100.0, ?)",
+            [(asked, guild, sha(system)) for asked, guild, system in replies],
+        )
+        migrate(connection, path)
+        kept = connection.execute("SELECT sha256, member_id FROM server_prompts").fetchall()
+        writers = {"You are Mia.": 9, "You are Lin.": 0, "You are Sam.": 0, "Pruned.": 0}
+        assert dict(kept) == {sha(system): writer for system, writer in writers.items()}
+        assert connection.execute("SELECT reply_id FROM never_learn").fetchall() == [(2,)]
+
+
 def test_every_version_leads_to_the_same_schema(tmp_path: Path) -> None:
     newest = migrations()[-1].version
     with contextlib.closing(create(tmp_path / "blank", newest)) as connection:
@@ -127,7 +158,8 @@ def test_every_version_leads_to_the_same_schema(tmp_path: Path) -> None:
     for version in range(1, newest):
         path = tmp_path / str(version)
         with contextlib.closing(create(path, version)) as connection:
-            assert schema(connection) != wanted
+            assert version_of(connection) == version
+            assert version > 1 or schema(connection) != wanted
             migrate(connection, path)
             assert schema(connection) == wanted
 
