@@ -57,7 +57,7 @@ class MemberRoles:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 members = await guild.query_members(user_ids=member_ids, limit=_AT_ONCE, cache=False)
         except _UNTOLD as error:
-            log.warning("Discord doesn't say which roles %d members have: %r", len(member_ids), error)
+            log.warning("Discord doesn't say which roles those have whose words are read: %r", error)
             return
         found = {member.id: role_ids(member) for member in members}
         for member_id in member_ids:
