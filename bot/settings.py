@@ -191,7 +191,7 @@ class Settings:
         365, "days that moderators' changes and cases are kept (0 = for ever)", _integer(0, 36500)
     )
     retention_days_nights: int = _setting(
-        90, "days that a night's data and report are kept (0 = for ever)", _integer(0, 36500)
+        90, "days that a night's data and report, and the members it names, are kept (0 = for ever)", _integer(0, 36500)
     )
     banned_members: frozenset[int] = _setting(
         frozenset(), "ids of members whom it answers nowhere, direct messages included, parted by commas", _ids
