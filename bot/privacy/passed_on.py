@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from bot.moderation.normalise import SPACELESS, fold, is_spaceless
 
-# A run that is no chance: of ten answers of the embedded model to other questions, one in 300 shares so much with one.
+# Rarely chance: one in 300 answers of the embedded model shares so much with one of ten to other questions.
 _RUN = 12  # six words at 2, or twelve characters of a script without spaces
 _UNIT = re.compile(rf"[{SPACELESS}]|[^\W_{SPACELESS}]+(?:['’][^\W_{SPACELESS}]+)*")
 
