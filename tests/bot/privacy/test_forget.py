@@ -17,11 +17,9 @@ from bot.learning_records import Cause, Night, NightOutcome
 from bot.night_work import NightWork
 from bot.privacy.forget import Forget
 from bot.privacy.journal import JOURNAL, Journal, RequestKind
-from bot.privacy.members import MEMBERS, members_of
+from bot.privacy.members import members_of
 from bot.privacy.notice import receipt_text
-from bot.privacy.retention import Pruned, Retention
 from bot.records import Provenance
-from bot.settings import Settings
 from bot.store_privacy import Consent
 from models.adapters import Serving
 from models.manifest import MANIFEST
@@ -377,25 +375,3 @@ async def test_folder_that_cannot_be_removed_is_told_and_tried_again(h: House, m
     monkeypatch.setattr(Path, "replace", rename)
     (again,) = await forgetter(h).finish_all()
     assert again.nights == (night.id,) and again.failures == ()
-
-
-# ---------------------------------------------------------------------- retention
-
-
-async def test_old_nights_keep_only_whose_data_they_held(h: House) -> None:
-    old = await night_of(h, SAM)
-    h.clock.now += 100 * 86_400.0
-    new = await night_of(h, SAM)
-    retention = Retention(h.store, Settings(), nights=h.work.folder, clock=h.clock)
-    assert await retention.prune() == Pruned(replies=0, audit=0, nights=1)
-    assert [path.name for path in (h.work.folder / old.id).iterdir()] == [MEMBERS]
-    assert (h.work.folder / new.id / "examples.jsonl").exists()
-    assert await retention.prune() == Pruned(replies=0, audit=0, nights=0)
-
-
-async def test_limits_of_zero_keep_for_ever(h: House) -> None:
-    await night_of(h, SAM)
-    h.clock.now += 1e9
-    settings = Settings(retention_days_replies=0, retention_days_audit=0, retention_days_nights=0)
-    assert await Retention(h.store, settings, nights=h.work.folder, clock=h.clock).prune() == Pruned(0, 0, 0)
-    assert await Retention(h.store, Settings(), nights=h.work.folder, clock=h.clock).prune() == Pruned(1, 0, 1)

@@ -11,7 +11,8 @@ from bot.backups import gone_by, kept_aside, restore
 from bot.database import beside
 from bot.learning_records import MEMBERS_LEFT_OUT, TAKEN_BACK_BY, Cause, Night, NightOutcome, NightState
 from bot.moderation.limits import Count, Scope, day_of
-from bot.privacy.retention import Retention
+from bot.privacy.members import MEMBERS
+from bot.privacy.retention import Pruned, Retention
 from bot.records import Correction, Provenance
 from bot.settings import Settings
 from tests.bot.learning import ended_reply, vote
@@ -152,3 +153,27 @@ async def test_old_nights_name_nobody_and_stay_in_the_history(tmp_path: Path) ->
         assert old.sentences == ("Nothing new.",) and "2 members vote as one" in old.warnings[0]
         [named] = (await h.store.held(mei))["nights_that_name_you"]
         assert named["id"] == "night-2"
+
+
+async def test_old_nights_keep_only_whose_data_they_held(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await h.rate()
+        old = await h.nightly.run(Cause.COMMAND)
+        h.clock.now += 100 * _DAY
+        await h.rate()
+        new = await h.nightly.run(Cause.COMMAND)
+        retention = Retention(h.store, Settings(), nights=h.work.folder, clock=h.clock)
+        assert await retention.prune() == Pruned(replies=0, audit=0, nights=1)
+        assert [path.name for path in (h.work.folder / old.id).iterdir()] == [MEMBERS]
+        assert (h.work.folder / new.id / "examples.jsonl").exists()
+        assert await retention.prune() == Pruned(replies=0, audit=0, nights=0)
+
+
+async def test_limits_of_zero_keep_for_ever(tmp_path: Path) -> None:
+    async with house(tmp_path) as h:
+        await h.rate(1)
+        await h.nightly.run(Cause.COMMAND)
+        h.clock.now += 1e9
+        settings = Settings(retention_days_replies=0, retention_days_audit=0, retention_days_nights=0)
+        assert await Retention(h.store, settings, nights=h.work.folder, clock=h.clock).prune() == Pruned(0, 0, 0)
+        assert await Retention(h.store, Settings(), nights=h.work.folder, clock=h.clock).prune() == Pruned(1, 0, 1)
