@@ -11,12 +11,13 @@ from typing import Any
 
 from models.fetch import sha256_of
 from models.learning import generations
+from models.learning import night as nights
 from models.learning.context import Context
 from models.learning.examples import RaterFacts, Vote
 from models.learning.files import write_bytes
 from models.learning.fixed_prompts import brief_prompts, leading_prompts, neutral_prompts
 from models.learning.generations import GeneratedReply
-from models.learning.job import SNAPSHOT, Job, write_job
+from models.learning.job import SNAPSHOT, Job, Progress, Result, write_job
 from models.learning.snapshot import CollectedPair, CollectedReply, Snapshot, write_snapshot
 from models.prompt import PROMPT_VERSION
 from tests.models.tiny_gguf import cache_tiny_tokenizer, write_tiny_gguf
@@ -166,3 +167,13 @@ def keep_base_replies(folder: Path, job: Job) -> None:
     written = [GeneratedReply("fine", tuple(draw.sample(range(20, 60), 32)), ended=True) for _ in range(count)]
     lines = [{"of": generations._identity(context, None)}, *(asdict(reply) for reply in written)]
     write_bytes(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
+
+
+def run_night(folder: Path) -> tuple[Result, list[Progress]]:
+    """Run a night here and return what it came to and told."""
+    told: list[Progress] = []
+    return nights.night(folder, say=told.append), told
+
+
+def steps(told: list[Progress]) -> list[str]:
+    return list(dict.fromkeys(progress.step for progress in told))

@@ -13,17 +13,15 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
-from filelock import FileLock
 
 from models.adapters import Adapters, Serving
 from models.learning import generations
-from models.learning import job as jobs
 from models.learning import night as nights
 from models.learning.context import Context
-from models.learning.examples import RaterFacts, Vote, read_examples
+from models.learning.examples import read_examples
 from models.learning.files import read_json
 from models.learning.generations import GeneratedReply
-from models.learning.job import Outcome, Progress, Result
+from models.learning.job import Outcome, Progress
 from models.learning.sides import LABELLED, SPLIT
 from models.learning.snapshot import Snapshot
 from tests.models.learning.nights import (
@@ -32,8 +30,8 @@ from tests.models.learning.nights import (
     QUICK,
     SMALL_CHECKS,
     make_night,
-    reply,
-    small_snapshot,
+    run_night,
+    steps,
     tasteful_snapshot,
     tiny_model,
 )
@@ -52,166 +50,16 @@ def _small_checks(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"{module}.{name}", value)
 
 
-def _run(folder: Path) -> tuple[Result, list[Progress]]:
-    told: list[Progress] = []
-    return nights.night(folder, say=told.append), told
-
-
-def _steps(told: list[Progress]) -> list[str]:
-    return list(dict.fromkeys(progress.step for progress in told))
-
-
 def _trained_on(folder: Path) -> set[int]:
     held_out = {reply_id for reply_id, _ in read_json(folder / SPLIT)["held_out"]}
     return {example.reply_id for example in read_examples(folder / LABELLED)} - held_out
 
 
-def test_too_few_ratings_end_the_night_before_any_model_is_read(tmp_path: Path, gguf: Path) -> None:
-    make_night(tmp_path / "night", gguf, small_snapshot())
-    result, told = _run(tmp_path / "night")
-    assert result.outcome is Outcome.INSUFFICIENT
-    assert result.sentences[0] == "There was no training tonight: not enough to learn from."
-    assert "raters of the 12 needed" in " ".join(result.sentences)
-    assert result.more_ratings_needed is not None
-    assert result.more_ratings_needed > 0
-    assert result.figures["votes"] == 12
-    assert _steps(told) == ["open", "raters"]
-    assert jobs.read_result(tmp_path / "night") == result
-
-
-def test_votes_of_banned_raters_are_none_that_count_and_a_cluster_is_one_rater(tmp_path: Path, gguf: Path) -> None:
-    draw = random.Random(0)
-    replies = tuple(reply(number) for number in range(1, 61))
-    votes = []
-    for one in replies:
-        of_copies, by_themselves = draw.choice((-1.0, 1.0)), {rater: draw.choice((-1.0, 1.0)) for rater in (3, 4, 5)}
-        said = {1: of_copies, 2: of_copies, **by_themselves}
-        votes += [Vote(one.reply_id, rater, value, rated_at=one.created_at) for rater, value in said.items()]
-    make_night(tmp_path / "night", gguf, Snapshot(replies, tuple(votes), {5: RaterFacts(5, banned=True)}, {}))
-    result, _ = _run(tmp_path / "night")
-    assert result.warnings[0].startswith("Some raters vote as one")
-    assert (result.figures["votes"], result.figures["raters"]) == (240, 3)
-
-
-def test_a_bloc_of_raters_freezes_the_night(tmp_path: Path, gguf: Path) -> None:
-    snapshot = tasteful_snapshot()
-    against = tuple(
-        Vote(vote.reply_id, 100 + vote.rater_id, -vote.value, rated_at=vote.rated_at) for vote in snapshot.votes
-    )
-    make_night(tmp_path / "night", gguf, replace(snapshot, votes=snapshot.votes + against, facts={}))
-    result, _ = _run(tmp_path / "night")
-    assert result.outcome is Outcome.INSUFFICIENT
-    assert result.sentences[1].startswith("Learning is frozen")
-    assert result.more_ratings_needed is None
-
-
-def test_too_few_held_out_end_the_night_before_any_model_is_read(tmp_path: Path, gguf: Path) -> None:
-    make_night(tmp_path / "night", gguf, tasteful_snapshot(), gate_rules={"min_replies_of_a_class": 50})
-    result, told = _run(tmp_path / "night")
-    assert result.outcome is Outcome.INSUFFICIENT
-    assert "held out to judge by" in result.sentences[1]
-    assert _steps(told) == ["open", "raters", "split"]
-
-
-def test_a_damaged_snapshot_fails_the_night(tmp_path: Path, gguf: Path) -> None:
-    make_night(tmp_path / "night", gguf, small_snapshot())
-    with (tmp_path / "night" / jobs.SNAPSHOT).open("ab") as file:
-        file.write(b" ")
-    result, _ = _run(tmp_path / "night")
-    assert result.outcome is Outcome.FAILED
-    assert "isn't the file that was frozen" in result.sentences[0]
-
-
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"model_sha256": "00" * 32}, "isn't the one that these replies are of"),
-        ({"model_path": Path("gone.gguf")}, "isn't the one that these replies are of"),
-        ({"incumbent": "2026-11-01-kto"}, "There is no adapter 2026-11-01-kto"),
-        ({"gate_rules": {"mercy": 1}}, "a rule that there isn't"),
-        ({"limit_seconds": -1.0}, "longer than its limit"),
-        ({"limit_seconds": 60.0, "spent_seconds": 60.1}, "longer than its limit"),
-    ],
-)
-def test_what_a_night_can_not_go_on_with_is_said_in_a_sentence(
-    tmp_path: Path, gguf: Path, changes: dict[str, Any], sentence: str
-) -> None:
-    make_night(tmp_path / "night", gguf, small_snapshot(), **changes)
-    result, _ = _run(tmp_path / "night")
-    assert result.outcome is Outcome.FAILED
-    assert len(result.sentences) == 1
-    assert sentence in result.sentences[0]
-    assert result.resumable == ("limit" in sentence), "only what may end otherwise is tried again"
-    assert jobs.read_result(tmp_path / "night") == result
-
-
-def test_a_damaged_job_fails_the_night(tmp_path: Path) -> None:
-    (tmp_path / jobs.JOB).write_text("{")
-    result, _ = _run(tmp_path)
-    assert result.outcome is Outcome.FAILED
-    assert "job.json can't be read" in result.sentences[0]
-
-
-def test_a_full_disk_fails_the_night_and_the_next_run_goes_on(
-    tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_night(tmp_path / "night", gguf, small_snapshot())
-
-    def full(path: Path, value: Any) -> str:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("models.learning.sides.write_json", full)
-        result, _ = _run(tmp_path / "night")
-    assert result.outcome is Outcome.FAILED
-    assert result.sentences[0].startswith("The disk is full; free 1 GB beside")
-    assert result.resumable
-    assert _run(tmp_path / "night")[0].outcome is Outcome.INSUFFICIENT
-
-
-def test_a_finished_night_is_not_run_again(tmp_path: Path, gguf: Path) -> None:
-    make_night(tmp_path / "night", gguf, small_snapshot())
-    first, _ = _run(tmp_path / "night")
-    (tmp_path / "night" / jobs.SNAPSHOT).unlink()
-    again, told = _run(tmp_path / "night")
-    assert again == first
-    assert told == []
-
-
-def test_a_night_is_run_by_one_process(tmp_path: Path, gguf: Path) -> None:
-    make_night(tmp_path / "night", gguf, small_snapshot())
-    with FileLock(tmp_path / "night" / ".lock"), pytest.raises(nights.NightRuns, match="Another process"):
-        _run(tmp_path / "night")
-
-
-def test_refusals_need_no_torch() -> None:
-    code = "import sys; import models.learning.night; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=False).returncode == 0
-
-
-def test_the_process_says_its_progress_alone_on_standard_output(tmp_path: Path, gguf: Path) -> None:
-    make_night(tmp_path / "night", gguf, small_snapshot())
-    ended = subprocess.run(
-        [sys.executable, "-m", "models.learning.night", str(tmp_path / "night")],
-        cwd=_ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    told = [jobs.read_progress(line) for line in ended.stdout.splitlines()]
-    assert [progress.step for progress in told if progress] == ["open", "raters"]
-    assert None not in told
-    assert "seconds:" in ended.stderr
-    result = jobs.read_result(tmp_path / "night")
-    assert result is not None
-    assert result.outcome is Outcome.INSUFFICIENT
-
-
 def test_a_night_that_is_proven_installs_its_adapter_and_points_to_nothing(tmp_path: Path, gguf: Path) -> None:
     job = make_night(tmp_path / "night", gguf, tasteful_snapshot(pairs=30), gate_rules=PROMOTING)
-    result, told = _run(tmp_path / "night")
+    result, told = run_night(tmp_path / "night")
     assert result.outcome is Outcome.PROMOTED, result.sentences
-    assert _steps(told) == [
+    assert steps(told) == [
         "open", "raters", "split", "base", "train", "convert", "evaluate", "gate", "install",
     ]  # fmt: skip
     assert result.adapter is not None
@@ -252,7 +100,7 @@ def _planted_snapshot() -> Snapshot:
 
 def test_a_phrase_planted_in_what_is_voted_up_is_looked_for_and_named_to_moderators(tmp_path: Path, gguf: Path) -> None:
     make_night(tmp_path / "night", gguf, _planted_snapshot(), gate_rules=PROMOTING)
-    result, _ = _run(tmp_path / "night")
+    result, _ = run_night(tmp_path / "night")
     assert result.figures["watched_phrases"] == 1
     cards = read_json(tmp_path / "night" / "scorecard.json")["candidates"].values()
     told = [check["sentence"] for card in cards for check in card["checks"] if check["name"] == "planted phrases"]
@@ -276,10 +124,10 @@ def test_a_candidate_that_says_the_planted_phrase_is_blocked(
 
     monkeypatch.setattr(generations, "_generate", having_learned_it)
     job = make_night(tmp_path / "night", gguf, _planted_snapshot(), gate_rules=PROMOTING)
-    result, told = _run(tmp_path / "night")
+    result, told = run_night(tmp_path / "night")
     assert result.outcome is outcome, result.sentences
     blocked = outcome is Outcome.REJECTED
-    assert ("install" in _steps(told), job.adapters_dir.exists()) == (not blocked, not blocked)
+    assert ("install" in steps(told), job.adapters_dir.exists()) == (not blocked, not blocked)
     for candidate in ("kto", "sft"):
         sentence = f"{candidate}: 2 of 186 replies say a phrase that raters may be planting"
         assert (sentence in " ".join(result.sentences)) == blocked
@@ -289,17 +137,17 @@ def test_a_candidate_that_says_the_planted_phrase_is_blocked(
 def test_harm_is_a_rejection_and_installs_nothing(tmp_path: Path, gguf: Path) -> None:
     rules = {**PROMOTING, "max_anchor_rise": -100.0}
     job = make_night(tmp_path / "night", gguf, tasteful_snapshot(), gate_rules=rules)
-    result, told = _run(tmp_path / "night")
+    result, told = run_night(tmp_path / "night")
     assert result.outcome is Outcome.REJECTED
     assert "kto: Neutral text costs" in " ".join(result.sentences)
-    assert "install" not in _steps(told)
+    assert "install" not in steps(told)
     assert not job.adapters_dir.exists()
 
 
 def test_votes_without_a_taste_prove_nothing(tmp_path: Path, gguf: Path) -> None:
     rules = {**PROMOTING, "max_positives_fall": 100.0}
     make_night(tmp_path / "night", gguf, tasteful_snapshot(taste=False), gate_rules=rules)
-    result, _ = _run(tmp_path / "night")
+    result, _ = run_night(tmp_path / "night")
     assert result.outcome in (Outcome.INSUFFICIENT, Outcome.REJECTED)
     assert result.adapter is None
     if result.outcome is Outcome.INSUFFICIENT:
@@ -308,10 +156,10 @@ def test_votes_without_a_taste_prove_nothing(tmp_path: Path, gguf: Path) -> None
 
 def test_the_next_night_is_judged_against_the_adapter_that_serves(tmp_path: Path, gguf: Path) -> None:
     job = make_night(tmp_path / "first", gguf, tasteful_snapshot(), gate_rules=PROMOTING)
-    first, _ = _run(tmp_path / "first")
+    first, _ = run_night(tmp_path / "first")
     assert first.adapter is not None
     make_night(tmp_path / "second", gguf, tasteful_snapshot(), gate_rules=PROMOTING, incumbent=first.adapter)
-    second, _ = _run(tmp_path / "second")
+    second, _ = run_night(tmp_path / "second")
     cut = Adapters(job.adapters_dir, job.model_sha256).manifest(first.adapter).training_cut
     split = read_json(tmp_path / "second" / "split.json")
     assert all(at > cut for _, at in split["held_out"])
@@ -324,7 +172,7 @@ def test_a_candidate_that_diverges_is_dropped_while_the_others_go_on(
 ) -> None:
     monkeypatch.setattr("models.learning.objectives.robust_dpo", lambda chosen, *_: chosen * math.nan)
     make_night(tmp_path / "night", gguf, tasteful_snapshot(pairs=30), gate_rules=PROMOTING)
-    result, _ = _run(tmp_path / "night")
+    result, _ = run_night(tmp_path / "night")
     assert result.outcome is Outcome.PROMOTED
     assert [w for w in result.warnings if w.startswith("dpo was dropped: The loss stopped being a number at step 1")]
 
@@ -344,11 +192,11 @@ def test_a_night_without_time_for_all_replies_says_so_and_comes_to_the_same_when
             raise KeyboardInterrupt
 
     measure(6e-6)
-    whole, _ = _run(tmp_path / "whole" / "night")
+    whole, _ = run_night(tmp_path / "whole" / "night")
     with pytest.raises(KeyboardInterrupt):
         nights.night(tmp_path / "killed" / "night", say=killed)
     measure(2e-6)
-    assert _run(tmp_path / "killed" / "night")[0] == whole
+    assert run_night(tmp_path / "killed" / "night")[0] == whole
     (warning,) = (warning for warning in whole.warnings if warning.startswith("kto: of "))
     offered, used = map(int, re.findall(r"\d+", warning)[:2])
     assert offered == len(_trained_on(tmp_path / "whole" / "night"))
@@ -359,7 +207,7 @@ def test_a_night_without_time_for_all_replies_says_so_and_comes_to_the_same_when
 
 def test_nothing_that_comes_through_training_fails_the_night(tmp_path: Path, gguf: Path) -> None:
     make_night(tmp_path / "night", gguf, tasteful_snapshot(), train_rules={**QUICK, "learning_rate": 1e30})
-    result, _ = _run(tmp_path / "night")
+    result, _ = run_night(tmp_path / "night")
     assert result.outcome is Outcome.FAILED
     assert result.sentences[0].startswith("Nothing came through training. kto was dropped: The loss stopped")
 
@@ -377,7 +225,7 @@ def test_an_adapter_that_serves_differently_than_it_was_trained_is_dropped(
 
     monkeypatch.setattr(staging, "measure", differs)
     make_night(tmp_path / "night", gguf, tasteful_snapshot(), gate_rules=PROMOTING)
-    result, _ = _run(tmp_path / "night")
+    result, _ = run_night(tmp_path / "night")
     assert result.adapter == "night-sft"
     assert any(warning.startswith("kto was dropped: ") for warning in result.warnings)
 
@@ -401,11 +249,11 @@ def test_a_disk_that_fills_up_fails_the_night_which_then_goes_on(
     make_night(tmp_path / "night", gguf, tasteful_snapshot(), gate_rules=PROMOTING)
     with monkeypatch.context() as patched:
         patched.setattr(name, replaced)
-        result, _ = _run(tmp_path / "night")
+        result, _ = run_night(tmp_path / "night")
     assert result.outcome is Outcome.FAILED
     assert result.sentences[0].startswith("The disk is full")
     assert result.adapter is None
-    assert _run(tmp_path / "night")[0].outcome is Outcome.PROMOTED
+    assert run_night(tmp_path / "night")[0].outcome is Outcome.PROMOTED
 
 
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="no autogroups on this system")
