@@ -199,7 +199,7 @@ class _Trie:
     def add(self, written: str, word: tuple[Run, ...]) -> None:
         letters = _letters(word)
         self._words[letters].append((written, word))
-        self.longest = max(self.longest, sum(run.count for run in word))
+        self.longest = max(self.longest, sum(run.times for run in word))
         self._beginnings.update(letters[:end] for end in range(1, len(letters) + 1))
 
     def find(self, run: Sequence[Run], text: str) -> Iterator[tuple[int, int, str]]:
@@ -286,5 +286,5 @@ def _entry_word(written: str) -> _Exact | _Open | None:
     before, after = (r"[^\W_]*" if star else "" for star in (written.startswith("*"), written.endswith("*")))
     if not before and not after:
         return _Exact(word)
-    middle = "".join(f"[{re.escape(readings.signs_of(run.letter))}]{{{run.count},}}" for run in word)
+    middle = "".join(f"[{re.escape(readings.signs_of(run.letter))}]{{{run.times},}}" for run in word)
     return _Open(re.compile(before + middle + after))

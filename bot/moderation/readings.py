@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bot.moderation.normalise import SPACELESS
 
@@ -30,34 +30,37 @@ _LONGEST_WORD = 64  # letters; more is no word of any list
 _LONGEST_TAIL = 160
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """The same letter some times in a row, at `start` to `end` of the text; `signs` counts the different ways it is
     written in a row: "1!" is one run of two signs, "11" of one."""
 
     letter: str
-    count: int
+    times: int
     signs: int
     start: int
     end: int
 
     def covers(self, wanted: Run) -> bool:
         """Return whether this may be a stretched `wanted`: more of the same letter, but no other sign for it."""
-        return self.letter == wanted.letter and self.count >= wanted.count and self.signs <= wanted.count
+        return self.letter == wanted.letter and self.times >= wanted.times and self.signs <= wanted.times
 
 
 def runs(letters: str, places: Sequence[int]) -> tuple[Run, ...]:
     """Return the runs of `letters`, which stand at `places` of a text."""
     found: list[Run] = []
-    before = ""
+    letter = before = ""
+    count = signs = start = end = 0
     for sign, place in zip(letters, places, strict=True):
-        letter = _READ_AS.get(sign, sign)
-        if found and found[-1].letter == letter:
-            last = found[-1]
-            found[-1] = Run(letter, last.count + 1, last.signs + (sign != before), last.start, place + 1)
+        read = _READ_AS.get(sign, sign)
+        if read == letter:
+            count, signs = count + 1, signs + (sign != before)
         else:
-            found.append(Run(letter, 1, 1, place, place + 1))
-        before = sign
+            if letter:
+                found.append(Run(letter, count, signs, start, end))
+            letter, count, signs, start = read, 1, 1, place
+        before, end = sign, place + 1
+    if letter:
+        found.append(Run(letter, count, signs, start, end))
     return tuple(found)
 
 
@@ -67,8 +70,7 @@ def signs_of(letter: str) -> str:
     return read + "".join(sign for sign, other in _READ_AS.items() if other == read)
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """A word of a text at `start` to `end`, as `letters`."""
 
     letters: str
