@@ -33,15 +33,7 @@ from tests.models.learning.nights import (
     run_night,
     steps,
     tasteful_snapshot,
-    tiny_model,
 )
-
-_ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="module")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(autouse=True)

@@ -25,15 +25,9 @@ from tests.models.learning.nights import (
     small_snapshot,
     steps,
     tasteful_snapshot,
-    tiny_model,
 )
 
 _ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="module")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("models"))
 
 
 def test_too_few_ratings_end_the_night_before_any_model_is_read(tmp_path: Path, gguf: Path) -> None:

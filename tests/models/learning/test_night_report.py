@@ -7,12 +7,7 @@ import pytest
 from models.learning import job as jobs
 from models.learning import night as nights
 from models.learning.job import Outcome
-from tests.models.learning.nights import make_night, small_snapshot, tiny_model
-
-
-@pytest.fixture(scope="module")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("model"))
+from tests.models.learning.nights import make_night, small_snapshot
 
 
 def test_a_night_that_ends_leaves_a_report_of_whom_it_believed(tmp_path: Path, gguf: Path) -> None:
